@@ -1,0 +1,251 @@
+"""`ModelDeployment`: a model to serve, written by the platform team."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .base import ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, Rule
+from .conditions import Condition
+from .tasks import AdapterKind, Task, tasks_of
+
+KIND = KindInfo(
+    kind="ModelDeployment",
+    plural="modeldeployments",
+    singular="modeldeployment",
+    short_names=("mdep",),
+    columns=(
+        Column("Model", ".spec.model.source"),
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
+        Column("Replicas", ".status.replicas.ready", "integer"),
+        Column("Digest", ".status.model.digest", priority=1),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    selectable_fields=(".spec.model.source",),
+    scale=(".spec.replicas", ".status.replicas.ready"),
+)
+
+ModelSource = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(builtin://[a-z0-9][-a-z0-9/]*|pvc://[a-z0-9][-.a-z0-9]*/.*|file://.+)$", max_length=1024
+    ),
+]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+
+BUILTIN_MINIATURE = "builtin://miniature"
+BUILTIN_MOTION = "builtin://miniature/motion"
+
+
+class DType(StrEnum):
+    """Number formats that weights are kept and computed in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class RolloutStrategy(StrEnum):
+    """How a changed model replaces the one that serves."""
+
+    DRAIN = "Drain"
+    SURGE = "Surge"
+
+
+class Model(ApiModel):
+    """Which model."""
+
+    source: Annotated[
+        ModelSource,
+        Field(
+            description="A stock diffusers folder: builtin://miniature (shipped with Easel), pvc://CLAIM/PATH in the "
+            "object's own namespace, or file://PATH, which only `easel run` accepts. Weights are safetensors only."
+        ),
+    ]
+    digest: Annotated[
+        Digest | None,
+        Field(
+            description="sha256 over the folder's files; checked before serving when given, recorded in status when not."
+        ),
+    ] = None
+    family: Annotated[
+        Literal["StableDiffusion"] | None,
+        Field(description="Model family; read from the folder's model_index.json when absent."),
+    ] = None
+
+
+class Adapter(ApiModel):
+    """Weights on top of the model."""
+
+    name: Annotated[Name, Field(description="Unique in this ModelDeployment.")]
+    kind: Annotated[AdapterKind, Field(description="Motion: an AnimateDiff motion adapter, for text-to-video.")]
+    source: Annotated[ModelSource, Field(description="Where its diffusers folder is; as in spec.model.source.")]
+
+
+class Shape(ApiModel):
+    """A picture size to warm up before the model counts as ready."""
+
+    width: Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")]
+    height: Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")]
+
+
+class Engine(ApiModel):
+    """How the engine runs the model."""
+
+    dtype: Annotated[
+        DType | None, Field(description="Number format. Default: bfloat16 on a GPU, float32 on the CPU.")
+    ] = None
+    shapes: Annotated[
+        list[Shape], Field(max_length=16, description="Sizes warmed up before Ready. Default: the model's own size.")
+    ] = []
+    max_concurrent_requests: Annotated[
+        int, Field(ge=1, le=256, description="Requests that generate at once; more wait in the engine. Default 16.")
+    ] = 16
+
+
+class Resources(ApiModel):
+    """What one replica asks of its node."""
+
+    gpus: Annotated[
+        int, Field(ge=0, le=8, description="GPUs of a replica (nvidia.com/gpu). 0, the default, serves on the CPU.")
+    ] = 0
+    gpu_product: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$",
+            description="Node label nvidia.com/gpu.product to run on, for example NVIDIA-H100-80GB-HBM3.",
+        ),
+    ] = None
+    cpu: Annotated[
+        str, Field(max_length=16, pattern=r"^[0-9]+(\.[0-9]+)?m?$", description="CPU request as a quantity. Default 1.")
+    ] = "1"
+    memory: Annotated[
+        str,
+        Field(
+            max_length=16,
+            pattern=r"^[0-9]+(Mi|Gi)$",
+            description="Memory request and limit as a quantity. Default 4Gi.",
+        ),
+    ] = "4Gi"
+
+
+class Rollout(ApiModel):
+    """How a change reaches the replicas."""
+
+    strategy: Annotated[
+        RolloutStrategy,
+        Field(
+            description="Drain, the default, stops the old replica first and needs no second GPU; Surge starts the new one first."
+        ),
+    ] = RolloutStrategy.DRAIN
+
+
+class ModelDeploymentSpec(ApiModel):
+    """The desired state of a model that is served."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!self.model.source.startsWith('file://')",
+            message="file:// works with `easel run` only; in a cluster use builtin:// or pvc://",
+            holds=lambda spec: not spec.model.source.startswith("file://"),
+            path="model.source",
+            cluster_only=True,
+        ),
+        Rule(
+            cel="!has(self.adapters) || self.adapters.all(a, !a.source.startsWith('file://'))",
+            message="file:// works with `easel run` only; in a cluster use builtin:// or pvc://",
+            holds=lambda spec: not any(adapter.source.startswith("file://") for adapter in spec.adapters),
+            path="adapters",
+            cluster_only=True,
+        ),
+        Rule(
+            cel="!has(self.adapters) || self.adapters.filter(a, a.kind == 'Motion').size() <= 1",
+            message="a model takes one Motion adapter at most",
+            holds=lambda spec: sum(adapter.kind is AdapterKind.MOTION for adapter in spec.adapters) <= 1,
+            path="adapters",
+        ),
+        Rule(
+            cel="!has(self.resources) || !has(self.resources.gpuProduct) || (has(self.resources.gpus) && self.resources.gpus > 0)",
+            message="gpuProduct needs gpus of at least 1",
+            holds=lambda spec: spec.resources.gpu_product is None or spec.resources.gpus > 0,
+            path="resources.gpuProduct",
+        ),
+    )
+
+    model: Annotated[Model, Field(description="Which model to serve.")]
+    adapters: Annotated[
+        list[Adapter], ListMap(("name",)), Field(max_length=16, description="Weights on top of the model, by name.")
+    ] = []
+    engine: Annotated[Engine, Field(description="How the engine runs the model.")] = Engine()
+    resources: Annotated[Resources, Field(description="What one replica asks of its node.")] = Resources()
+    replicas: Annotated[
+        int, Field(ge=0, le=64, description="Pods that serve this model. Default 1; 0 puts it to sleep.")
+    ] = 1
+    rollout: Annotated[Rollout, Field(description="How a change reaches the replicas.")] = Rollout()
+    runtime_profile: Annotated[
+        Name,
+        Field(
+            description="Images, node selection and tolerations, defined by the platform in the chart's values. Default: default."
+        ),
+    ] = "default"
+
+    def known_tasks(self) -> frozenset[Task] | None:
+        """The tasks this model will be able to do, or None while only the engine can tell (unknown family)."""
+        family = "StableDiffusion" if self.model.source == BUILTIN_MINIATURE else self.model.family
+        if family is None:
+            return None
+        return tasks_of(family, frozenset(adapter.kind for adapter in self.adapters))
+
+
+class Replicas(ApiModel):
+    """Pods of the model."""
+
+    desired: Annotated[int, Field(ge=0, description="Pods wanted.")] = 0
+    ready: Annotated[int, Field(ge=0, description="Pods that serve.")] = 0
+
+
+class LoadedModel(ApiModel):
+    """What the engine loaded."""
+
+    digest: Annotated[str, Field(max_length=71, description="sha256 over the model folder's files.")] = ""
+    family: Annotated[str, Field(max_length=64, description="Family read from the folder.")] = ""
+    parameters: Annotated[int, Field(ge=0, description="Numbers in the weights.")] = 0
+    loaded_seconds: Annotated[float, Field(ge=0, description="Seconds from the start of the engine to ready.")] = 0
+
+
+class ModelFailure(ApiModel):
+    """Why the model does not serve."""
+
+    reason: Annotated[str, Field(max_length=64, description="One word of the error tree.")]
+    message: Annotated[str, Field(max_length=2048, description="For a person to read.")] = ""
+    time: Annotated[str, Field(max_length=40, description="When, RFC 3339 in UTC.")] = ""
+
+
+class ModelDeploymentStatus(ApiModel):
+    """The observed state."""
+
+    observed_generation: Annotated[int, Field(ge=0, description="metadata.generation that this status is about.")] = 0
+    conditions: Annotated[
+        list[Condition],
+        ListMap(("type",)),
+        Field(max_length=16, description="Ready, Reconciling, Stalled, ModelLoaded."),
+    ] = []
+    tasks: Annotated[list[Task], Field(max_length=32, description="Tasks this model can do.")] = []
+    replicas: Annotated[Replicas | None, Field(description="Pods of the model.")] = None
+    model: Annotated[LoadedModel | None, Field(description="What the engine loaded.")] = None
+    endpoint: Annotated[str, Field(max_length=300, description="gRPC address of the headless Service, HOST:PORT.")] = ""
+    last_failure: Annotated[ModelFailure | None, Field(description="Why the model does not serve.")] = None
+
+
+class ModelDeployment(ApiModel):
+    """A diffusion model served by NVIDIA Triton in pods of this namespace."""
+
+    api_version: Literal["easel.dev/v1alpha1"] = "easel.dev/v1alpha1"
+    kind: Literal["ModelDeployment"] = "ModelDeployment"
+    metadata: ObjectMeta
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus = ModelDeploymentStatus()

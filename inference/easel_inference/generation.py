@@ -1,0 +1,164 @@
+"""The neutral request and its events: what every backend takes and gives.
+
+One `GenerationRequest` makes one item: a picture or a clip. Input pictures travel beside it as encoded bytes
+(`InputImages`), results as `Result` with their encoded bytes. Nothing here knows of torch, Triton or Kubernetes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from easel_api.errors import ErrorReport
+from easel_api.tasks import Task
+
+Encoding = Literal["png", "jpeg", "webp", "mp4", "gif"]
+
+MEDIA_TYPES: dict[str, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "gif": "image/gif",
+}
+SUFFIXES: dict[str, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "mp4": ".mp4", "gif": ".gif"}
+
+
+class _Neutral(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreviewOptions(_Neutral):
+    """Small pictures of unfinished work: one every `every_steps` steps, `size` pixels on the longest side."""
+
+    every_steps: Annotated[int, Field(ge=1, le=200)]
+    size: Annotated[int, Field(ge=32, le=256)] = 128
+
+
+class GenerationRequest(_Neutral):
+    """One item to make. `None` means the model's own default."""
+
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    task: Task
+    prompt: Annotated[str, Field(max_length=8000)]
+    negative_prompt: Annotated[str, Field(max_length=8000)] = ""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    width: Annotated[int | None, Field(ge=64, le=4096, multiple_of=8)] = None
+    height: Annotated[int | None, Field(ge=64, le=4096, multiple_of=8)] = None
+    steps: Annotated[int, Field(ge=1, le=200)] = 20
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] = 4.0
+    strength: Annotated[float | None, Field(gt=0, le=1)] = None
+    frames: Annotated[int | None, Field(ge=2, le=256)] = None
+    fps: Annotated[int | None, Field(ge=1, le=60)] = None
+    encoding: Encoding = "png"
+    previews: PreviewOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputImages:
+    """Encoded input pictures (PNG, JPEG or WebP bytes) of a request."""
+
+    image: bytes | None = None
+    mask: bytes | None = None
+
+
+def fingerprint(request: GenerationRequest, inputs: InputImages) -> str:
+    """sha256 (hex) over everything that decides the result, the id and the previews left out."""
+    digest = hashlib.sha256(request.model_dump_json(exclude={"id", "previews"}).encode())
+    for part in (inputs.image, inputs.mask):
+        digest.update(b"\0" if part is None else hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+class Timings(_Neutral):
+    """Where the seconds of a request went, measured in the engine."""
+
+    queued: float = 0.0
+    denoise: float = 0.0
+    decode: float = 0.0
+    encode: float = 0.0
+    total: float = 0.0
+
+
+class Accepted(_Neutral):
+    """The engine took the request."""
+
+    kind: Literal["accepted"] = "accepted"
+
+
+class StepDone(_Neutral):
+    """One denoising step ended; `steps` is how many this request takes in all."""
+
+    kind: Literal["step"] = "step"
+    step: int
+    steps: int
+
+
+class Preview(_Neutral):
+    """A small picture of unfinished work follows as the payload, a JPEG."""
+
+    kind: Literal["preview"] = "preview"
+    step: int
+    steps: int
+
+
+class Finished(_Neutral):
+    """The result follows as the payload, encoded as asked. What is here was delivered, not asked."""
+
+    kind: Literal["result"] = "result"
+    media_type: str
+    sha256: str
+    width: int
+    height: int
+    frames: int = 1
+    fps: int | None = None
+    seed: int
+    model_digest: str
+    dtype: str
+    device: str
+    steps: int
+    timings: Timings = Timings()
+    reused: bool = False
+    """True when the engine still held this very result and made nothing again."""
+
+
+class Failed(_Neutral):
+    """The request ended without a result."""
+
+    kind: Literal["error"] = "error"
+    error: ErrorReport
+
+
+Event = Annotated[Accepted | StepDone | Preview | Finished | Failed, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event and the bytes that came with it (empty but for previews and results)."""
+
+    event: Accepted | StepDone | Preview | Finished | Failed
+    payload: bytes = b""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return isinstance(self.event, Finished | Failed)
+
+
+class ModelInfo(_Neutral):
+    """What a serving replica says of itself."""
+
+    name: str
+    digest: str
+    family: str
+    tasks: tuple[Task, ...]
+    parameters: int
+    dtype: str
+    device: str
+    width: int
+    height: int
+    loaded_seconds: float = 0.0
+    versions: dict[str, str] = {}

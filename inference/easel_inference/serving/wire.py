@@ -1,0 +1,88 @@
+"""The wire contract: names and shapes of the tensors between a worker and Triton.
+
+Request                                        Response (decoupled: many for one request)
+    request  BYTES [1]   GenerationRequest       event    BYTES [1]   one event as JSON
+    image    UINT8 [-1]  encoded, optional       payload  UINT8 [-1]  bytes of a preview or result, else empty
+    mask     UINT8 [-1]  encoded, optional
+
+A stream ends with Triton's final flag after a `result` or `error` event. Response parameters are not used: the
+release in the wheel lacks them. Tensors are numpy arrays; BYTES tensors hold UTF-8 JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from easel_api.errors import BadOutput, InvalidInput
+from easel_inference.generation import Event, GenerationRequest, InputImages, Message
+
+MODEL_NAME = "easel"
+MODEL_VERSION = "1"
+
+REQUEST = "request"
+IMAGE = "image"
+MASK = "mask"
+EVENT = "event"
+PAYLOAD = "payload"
+
+MAX_MESSAGE_BYTES = 2**31 - 1
+"""gRPC's own limit; a raw clip of a second at 1080p would pass its default of 4 MiB."""
+
+_EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+def encode_request(request: GenerationRequest, inputs: InputImages) -> dict[str, np.ndarray]:
+    """Tensors of a request by name; absent pictures have no tensor."""
+    tensors = {REQUEST: np.array([request.model_dump_json(exclude_none=True).encode()], dtype=np.object_)}
+    for name, data in ((IMAGE, inputs.image), (MASK, inputs.mask)):
+        if data is not None:
+            tensors[name] = np.frombuffer(data, dtype=np.uint8)
+    return tensors
+
+
+def decode_request(
+    request: np.ndarray, image: np.ndarray | None, mask: np.ndarray | None
+) -> tuple[GenerationRequest, InputImages]:
+    """The request again; `InvalidInput` names the field that is wrong."""
+    try:
+        parsed = GenerationRequest.model_validate_json(bytes(request.reshape(-1)[0]))
+    except (ValidationError, IndexError) as error:
+        raise invalid(error) from error
+    return parsed, InputImages(
+        image=None if image is None else image.astype(np.uint8, copy=False).tobytes(),
+        mask=None if mask is None else mask.astype(np.uint8, copy=False).tobytes(),
+    )
+
+
+def encode_message(message: Message) -> dict[str, np.ndarray]:
+    """Tensors of a response by name."""
+    return {
+        EVENT: np.array([message.event.model_dump_json().encode()], dtype=np.object_),
+        PAYLOAD: np.frombuffer(message.payload, dtype=np.uint8),
+    }
+
+
+def decode_message(event: np.ndarray, payload: np.ndarray) -> Message:
+    """The message again; `BadOutput` when it is none of ours."""
+    try:
+        parsed = _EVENTS.validate_json(bytes(event.reshape(-1)[0]))
+    except (ValidationError, IndexError) as error:
+        raise BadOutput(
+            "the engine sent an event that this worker does not know",
+            found=type(error).__name__,
+            fix="Run the worker and the runtime of one release",
+        ) from error
+    return Message(parsed, payload.astype(np.uint8, copy=False).tobytes())
+
+
+def invalid(error: ValidationError | IndexError) -> InvalidInput:
+    """The first thing wrong with a request, without its value when that is a prompt."""
+    if isinstance(error, IndexError):
+        return InvalidInput("the request tensor is empty", where=REQUEST)
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    found = "" if "prompt" in where else repr(first.get("input"))[:80]
+    return InvalidInput(first["msg"], where=where, found=found)
