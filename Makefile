@@ -1,0 +1,93 @@
+# Easel: `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLUSTER := PYTHONPATH=tests/cluster $(BIN)/python -m easel_cluster
+# Two test processes with two torch threads each would fight over two cores.
+export OMP_NUM_THREADS ?= 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo test check fmt lint types imports unit crds golden requirements e2e cluster-up cluster-down \
+        cluster-status images demo-cluster bench bench-run bench-cluster clean
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*?## "} {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make the virtual environment with everything in it (done by the others when needed)
+
+$(STAMP): requirements/dev.txt pyproject.toml build-aux/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) build-aux/setup.sh
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on this machine: real Triton, the built-in model, pictures in ./easel-output
+	@$(BIN)/easel run examples/mugs.yaml --out easel-output/mugs
+
+test: $(STAMP) ## Run all tests but those on a real node (builds a Kubernetes API server the first time)
+	@$(BIN)/pytest -m "not cluster"
+
+check: fmt lint types imports unit ## Format, lint, type-check, check import contracts, run the unit tests: under a minute
+
+fmt: $(STAMP)
+	@$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-cache >build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
+	@echo "Import contracts kept."
+
+unit: $(STAMP)
+	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/python -m easel_api.crdgen --check
+
+crds: $(STAMP) ## Write the CRDs from the pydantic models
+	@$(BIN)/python -m easel_api.crdgen
+
+golden: $(STAMP) ## Rewrite the golden files; read the diff before committing it
+	@EASEL_GOLDEN=write $(BIN)/pytest -q tests/unit tests/chart -k golden
+	@git diff --stat -- tests/golden
+
+requirements: $(STAMP) ## Resolve the hashed requirement files anew
+	@for extra in operator: engine:"--extra engine" dev:"--extra local --extra dev"; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    $${extra#*:} pyproject.toml -o requirements/$${extra%%:*}.txt; done
+
+e2e: $(STAMP) ## Run the end-to-end tests on a real node that this command brings up and takes down (root)
+	@$(BIN)/pytest -m cluster tests/e2e tests/cluster; code=$$?; $(CLUSTER) down; exit $$code
+
+cluster-up: $(STAMP) ## Start a real Kubernetes node with an S3 server on this machine (root, Go)
+	@$(CLUSTER) up
+
+cluster-down: $(STAMP) ## Stop it and leave nothing behind
+	@$(CLUSTER) down
+
+cluster-status: $(STAMP) ## Say what of it runs
+	@$(CLUSTER) status
+
+images: $(STAMP) ## Build the container images and load them into the cluster
+	@$(CLUSTER) images
+
+demo-cluster: $(STAMP) ## The main job by helm and kubectl on that node; pictures in ./easel-output/cluster
+	@$(CLUSTER) demo
+
+bench: bench-run bench-cluster ## Run all benchmarks; results in build/benchmarks
+
+bench-run: $(STAMP) ## easel run: start to first picture
+	@$(BIN)/python benchmarks/run_first_picture/bench.py
+
+bench-cluster: $(STAMP) ## kubectl apply to first object, against a bare Job
+	@$(BIN)/python benchmarks/cluster_first_object/bench.py
+
+clean: ## Remove the virtual environment and everything built in this folder
+	@rm -rf $(VENV) build dist easel-output
