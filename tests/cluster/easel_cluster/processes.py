@@ -1,0 +1,185 @@
+"""Starts, watches and stops programs, and never touches one that is not surely ours.
+
+A pid alone proves nothing: pids are reused. Each program leaves a file with its pid, the moment the kernel says it
+started and the machine's boot id; only a process that matches all three is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from easel_api.errors import EnvironmentFault, Stalled
+from easel_cluster.layout import State
+from easel_cluster.tools import last_lines
+
+POLL_SECONDS = 0.05
+STOP_SECONDS = 10.0
+LINES_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program to run: what to start and when it counts as up."""
+
+    name: str
+    argv: tuple[str, ...]
+    healthy: Callable[[], bool]
+    deadline: float = 60.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[tuple[str, int], ...] = ()
+    tied: bool = False
+    """Dies with the thread that started it: for tests, whose end may be a kill."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a process this process."""
+
+    pid: int
+    started: int
+    boot: str
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of a living process; None when there is none or only its zombie."""
+    try:
+        # The second field, the program's name, may hold spaces and parentheses; the rest follows the last one.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if fields[0] in "ZX":
+        return None
+    return Identity(pid, int(fields[19]), Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+
+
+def remember(state: State, name: str, pid: int) -> None:
+    """Write down that a process is ours."""
+    identity = identify(pid)
+    if identity:
+        _file(state, name).write_text(json.dumps(asdict(identity)))
+
+
+def running(state: State, name: str) -> int | None:
+    """The pid of a program of ours that is alive."""
+    try:
+        kept = Identity(**json.loads(_file(state, name).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return kept.pid if identify(kept.pid) == kept else None
+
+
+def names(state: State) -> list[str]:
+    """Programs that were started here, whether or not they still live."""
+    return sorted(path.stem for path in state.pids.glob("*.json"))
+
+
+def start(program: Program, state: State) -> int:
+    """Start a program unless it runs, and wait until it is healthy; its pid.
+
+    Raises `EnvironmentFault` for a port in use, `Stalled` when it ends or is not healthy in time, with its last log lines.
+    """
+    pid = running(state, program.name)
+    if pid is None:
+        for address, port in program.ports:
+            need_free_port(address, port, program.name)
+        pid = _spawn(program, state)
+    _wait_healthy(program, pid, state)
+    return pid
+
+
+def stop(name: str, state: State, seconds: float = STOP_SECONDS) -> bool:
+    """Stop a program of ours: SIGTERM, then SIGKILL; True when one ran."""
+    pid = running(state, name)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        if not wait_for(lambda: _gone(pid), seconds):
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: _gone(pid), seconds)
+    _file(state, name).unlink(missing_ok=True)
+    return pid is not None
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll a condition until it holds or the time is over."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Ports that nobody listens on right now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((address, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def need_free_port(address: str, port: int, who: str) -> None:
+    """Refuse to start what could not listen, naming the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{who} cannot listen on port {port}",
+                where=f"{address}:{port}",
+                found=os.strerror(error.errno or 0),
+                fix="Stop what uses that port, or choose another.",
+            ) from None
+
+
+def _spawn(program: Program, state: State) -> int:
+    command = ("setpriv", "--pdeathsig", "KILL", "--", *program.argv) if program.tied else program.argv
+    with (state.logs / f"{program.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=state.root,
+            env=os.environ | program.environment,
+            start_new_session=True,
+        )
+    remember(state, program.name, process.pid)
+    return process.pid
+
+
+def _wait_healthy(program: Program, pid: int, state: State) -> None:
+    end = time.monotonic() + program.deadline
+    while not program.healthy():
+        ended = _gone(pid)
+        if ended or time.monotonic() > end:
+            raise Stalled(
+                f"{program.name} {'ended' if ended else f'was not healthy within {program.deadline:.0f} s'}",
+                where=str(state.logs / f"{program.name}.log"),
+                found=last_lines(state.logs / f"{program.name}.log", LINES_SHOWN),
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _gone(pid: int) -> bool:
+    # A child of ours stays a zombie until it is waited for; a program of another launcher is not our child.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return identify(pid) is None
+
+
+def _file(state: State, name: str) -> Path:
+    return state.pids / f"{name}.json"

@@ -1,0 +1,238 @@
+"""Builds the programs from the Go modules pinned in `tests/cluster/go`, each once.
+
+A program is kept under a hash of everything that decides its bytes: go.mod, go.sum, the flags and Go's version. Go
+checks each module against go.sum; nothing prebuilt is downloaded. Only what is asked for is built: a test run that needs
+an API server does not pay for containerd.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from easel_api.errors import BackendFault, EnvironmentFault
+from easel_cluster import debian
+from easel_cluster.layout import GO_MODULES, cache_folder
+
+Report = Callable[[str], None]
+
+KUBERNETES_VERSION = "v1.36.3"
+PROGRESS_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One program: the module folder that pins it, its package, and how it is built."""
+
+    name: str
+    module: str
+    package: str
+    tags: str = ""
+    ldflags: str = "-s -w"
+    cgo: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Arguments of `go build`, the same on every machine."""
+        # -buildvcs reads git, which has nothing to say about a dependency; -mod=readonly keeps go.sum as reviewed.
+        flags = ("-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", self.ldflags)
+        return (*flags, "-tags", self.tags) if self.tags else flags
+
+
+def _kubernetes(name: str) -> Tool:
+    version = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"
+    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", ldflags=version)
+
+
+def _containerd(name: str) -> Tool:
+    tags = "no_btrfs no_devmapper no_zfs no_aufs"
+    return Tool(name, "node", f"github.com/containerd/containerd/v2/cmd/{name}", tags=tags)
+
+
+def _plugin(name: str, kind: str) -> Tool:
+    return Tool(name, "node", f"github.com/containernetworking/plugins/plugins/{kind}/{name}")
+
+
+TOOLS: dict[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        _kubernetes("kube-apiserver"),
+        _kubernetes("kubectl"),
+        Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+        _kubernetes("kube-controller-manager"),
+        _kubernetes("kube-scheduler"),
+        _kubernetes("kubelet"),
+        _kubernetes("kube-proxy"),
+        _containerd("containerd"),
+        _containerd("containerd-shim-runc-v2"),
+        _containerd("ctr"),
+        # Without libseccomp runc starts no pod that asks for the RuntimeDefault profile.
+        Tool("runc", "node", "github.com/opencontainers/runc", tags="seccomp", cgo=True),
+        _plugin("bridge", "main"),
+        _plugin("loopback", "main"),
+        _plugin("host-local", "ipam"),
+        _plugin("portmap", "meta"),
+        Tool("coredns", "dns", "github.com/coredns/coredns"),
+        Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
+        Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
+        Tool("buildkitd", "images", "github.com/moby/buildkit/cmd/buildkitd"),
+        Tool("buildctl", "images", "github.com/moby/buildkit/cmd/buildctl"),
+    )
+}
+"""Every program, the first ones first: an API server is what most tests wait for."""
+
+API_TOOLS = ("kube-apiserver", "kubectl", "etcd")
+CNI_PLUGINS = ("bridge", "loopback", "host-local", "portmap")
+NODE_TOOLS = (
+    "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr",
+    "runc", *CNI_PLUGINS, "coredns", "versitygw",
+)  # fmt: skip
+IMAGE_TOOLS = ("buildkitd", "buildctl", "runc")
+
+
+def say(line: str) -> None:
+    """Print progress where tests and people see it at once."""
+    print(line, flush=True)
+
+
+def ensure(names: Iterable[str], report: Report = say) -> dict[str, Path]:
+    """The paths of the named programs, built now where they are missing.
+
+    Raises `EnvironmentFault` when Go, a compiler or a library is missing, `BackendFault` when a build fails.
+    """
+    wanted = [_known(name) for name in names]
+    version = go_version() if wanted else ""
+    return {tool.name: _ensure(tool, version, report) for tool in wanted}
+
+
+def folder_of(tool: Tool, version: str) -> Path:
+    """The cache folder of a program: another pin, flag or compiler is another folder."""
+    module = GO_MODULES / tool.module
+    digest = hashlib.sha256()
+    for part in (
+        (module / "go.mod").read_bytes(),
+        (module / "go.sum").read_bytes(),
+        repr(tool).encode(),
+        version.encode(),
+    ):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return cache_folder() / "tools" / f"{tool.module}-{tool.name}-{digest.hexdigest()[:16]}"
+
+
+def go_version() -> str:
+    """What `go version` says, without its first words; checks that it is new enough for every pinned module."""
+    told = subprocess.run(
+        [_go(), "env", "GOVERSION"], capture_output=True, text=True, check=True, env=_environment()
+    ).stdout
+    return check_go(told.strip(), minimum=_minimum_go())
+
+
+def check_go(version: str, *, minimum: tuple[int, ...]) -> str:
+    """The version itself when it is at least `minimum`."""
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if found < minimum:
+        needed = ".".join(map(str, minimum))
+        raise EnvironmentFault(
+            "Go is too old", where="go", found=version, fix=f"Install Go {needed} or newer from go.dev/dl."
+        )
+    return version
+
+
+def _minimum_go() -> tuple[int, ...]:
+    lines = [re.search(r"^go ([\d.]+)$", path.read_text(), re.MULTILINE) for path in GO_MODULES.glob("*/go.mod")]
+    return max(tuple(map(int, line[1].split("."))) for line in lines if line)
+
+
+def _known(name: str) -> Tool:
+    try:
+        return TOOLS[name]
+    except KeyError:
+        raise EnvironmentFault("no such tool", where=name, fix=f"Tools are: {', '.join(TOOLS)}.") from None
+
+
+def _go() -> str:
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if not found:
+        fix = "Install Go (go.dev/dl) and put it on PATH; everything else is built with it."
+        raise EnvironmentFault("no Go compiler on this machine", where="go", fix=fix)
+    return found
+
+
+def _environment() -> dict[str, str]:
+    # A newer toolchain is never fetched behind our back: the version is part of the cache key.
+    return os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
+
+
+def _ensure(tool: Tool, version: str, report: Report) -> Path:
+    folder = folder_of(tool, version)
+    program = folder / tool.name
+    if program.exists():
+        return program
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock", f"another process builds {tool.name}", report):
+        if not program.exists():
+            _build(tool, folder, report)
+    return program
+
+
+def _build(tool: Tool, folder: Path, report: Report) -> None:
+    if tool.cgo:
+        debian.need_c_compiler(report)
+    log, partial = folder / "build.log", folder / f".{tool.name}.partial"
+    command = [_go(), "build", "-o", str(partial), *tool.flags, tool.package]
+    environment = _environment() | {"CGO_ENABLED": "1" if tool.cgo else "0"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=GO_MODULES / tool.module, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        seconds = watch(process, f"building {tool.name}", report)
+    if process.returncode:
+        raise BackendFault(
+            f"building {tool.name} failed", where=tool.package, found=last_lines(log, 4), fix=f"The whole log is {log}."
+        )
+    partial.rename(folder / tool.name)
+    report(f"built {tool.name} in {seconds:.0f} s")
+
+
+def watch(process: subprocess.Popen[bytes], what: str, report: Report) -> float:
+    """Wait for a long command, saying every while that it goes on; how long it took in seconds."""
+    started = time.monotonic()
+    report(f"{what} ...")
+    try:
+        while process.poll() is None:
+            try:
+                process.wait(PROGRESS_SECONDS)
+            except subprocess.TimeoutExpired:
+                report(f"{what} ... {time.monotonic() - started:.0f} s")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return time.monotonic() - started
+
+
+def last_lines(log: Path, count: int) -> str:
+    """The end of a log, for an error's text."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " | ".join(line[:200] for line in lines[-count:]) or "an empty log"
+
+
+@contextmanager
+def locked(path: Path, waiting: str, report: Report) -> Iterator[None]:
+    """Hold a file's lock; says so when it has to wait. The lock ends with the process, however it ends."""
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"{waiting}; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
