@@ -1,0 +1,106 @@
+"""Format, size and number of frames of a picture or clip, from its header alone.
+
+A decompression bomb is a small file that says it is huge, so what a file says of itself is read before anything is
+decoded. Pictures are read by Pillow; an MP4's boxes (ISO/IEC 14496-12) are walked here, because the worker carries no
+video library.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from easel_api.errors import BadOutput
+
+PICTURES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+_MP4_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself."""
+
+    media_type: str
+    width: int
+    height: int
+    frames: int = 1
+
+
+def read_header(data: bytes) -> Header:
+    """The header; `BadOutput` when the bytes are neither a picture nor a clip that Easel knows."""
+    if data[4:8] == b"ftyp":
+        return _mp4(data)
+    try:
+        with _opened(data) as picture:
+            return Header(
+                PICTURES[picture.format or ""], picture.width, picture.height, int(getattr(picture, "n_frames", 1))
+            )
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, EOFError, struct.error) as error:
+        raise BadOutput("not a PNG, JPEG, WebP, GIF or MP4 file", found=describe(data)) from error
+
+
+def _opened(data: bytes) -> Image.Image:
+    # Pillow warns of bombs when opening and refuses when decoding; here nothing is decoded, and callers judge the size.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(io.BytesIO(data), formats=tuple(PICTURES))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def describe(data: bytes) -> str:
+    """What a file seems to be, for a person, without showing what is in it."""
+    if not data:
+        return "an empty file"
+    known = (
+        (b"\x89PNG", "a damaged PNG"),
+        (b"\xff\xd8", "a damaged JPEG"),
+        (b"%PDF", "a PDF"),
+        (b"PK\x03\x04", "a ZIP file"),
+    )
+    for start, name in known:
+        if data.startswith(start):
+            return f"{name} of {len(data)} bytes"
+    try:
+        data[:512].decode()
+    except UnicodeDecodeError as error:
+        if error.start < min(len(data), 512) - 4:
+            return f"{len(data)} bytes of unknown binary data"
+    return f"a text file of {len(data)} bytes"
+
+
+def _mp4(data: bytes) -> Header:
+    width = height = frames = 0
+    try:
+        for kind, body in _boxes(data):
+            if kind == b"tkhd":
+                width, height = (value >> 16 for value in struct.unpack(">II", body[-8:]))
+            elif kind == b"stsz":
+                frames = struct.unpack(">I", body[8:12])[0]
+    except struct.error as error:
+        raise BadOutput("a damaged MP4", found=f"{len(data)} bytes") from error
+    if not (width and height and frames):
+        raise BadOutput("an MP4 without a video track", found=f"{len(data)} bytes")
+    return Header("video/mp4", width, height, frames)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Leaf boxes with their bodies, in order; goes into the containers that lead to a track."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        start = at + 8
+        if size == 1:
+            size, start = struct.unpack(">Q", data[at + 8 : at + 16])[0], at + 16
+        end = len(data) if size == 0 else at + size
+        if end > len(data) or end <= at:
+            raise BadOutput("a damaged MP4", found=f"box {kind!r} reaches beyond the end")
+        if kind in _MP4_CONTAINERS:
+            yield from _boxes(data[start:end])
+        else:
+            yield kind, data[start:end]
+        at = end

@@ -1,0 +1,31 @@
+"""Names of objects in a store.
+
+They follow from the job and the item alone, so that a worker that starts again finds what another one left, and two
+jobs never share a key.
+"""
+
+from __future__ import annotations
+
+from easel_inference.generation import SUFFIXES
+
+MANIFEST = "manifest.json"
+
+
+def folder(prefix: str, job: str) -> str:
+    """Where everything of a job goes; ends in a slash."""
+    return f"{prefix}{job}/"
+
+
+def manifest(prefix: str, job: str) -> str:
+    """The manifest of a job."""
+    return folder(prefix, job) + MANIFEST
+
+
+def item(prefix: str, job: str, item_id: str, encoding: str) -> str:
+    """The result of one item."""
+    return folder(prefix, job) + item_id + SUFFIXES[encoding]
+
+
+def preview(prefix: str, job: str, item_id: str) -> str:
+    """The latest small picture of an unfinished item, a JPEG."""
+    return f"{folder(prefix, job)}previews/{item_id}.jpg"

@@ -1,0 +1,121 @@
+"""`manifest.json`: what a job made, item by item, for people, programs, and the worker that takes over.
+
+An item is written as `Storing` before its object is and as `Succeeded` once the object was read back. So whoever finds
+a `Storing` item after a crash knows the exact bytes to look for, and nothing that reached the store is made again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from easel_api.errors import ErrorReport, InvalidInput
+from easel_api.tasks import Task
+from easel_inference.generation import Timings
+
+MAX_BYTES = 64 * 2**20
+"""Far more than 1024 items with the longest prompts; a larger file is not ours."""
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class ItemState(StrEnum):
+    """How far an item is."""
+
+    STORING = "Storing"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Requested(_Recorded):
+    """What was asked of the backend; null means the model's own default."""
+
+    width: int | None = None
+    height: int | None = None
+    steps: int
+    guidance_scale: float
+    strength: float | None = None
+    frames: int | None = None
+    fps: int | None = None
+
+
+class Delivered(_Recorded):
+    """What came, and where it is."""
+
+    uri: str
+    key: str
+    sha256: str
+    bytes: int
+    media_type: str
+    width: int
+    height: int
+    frames: int = 1
+    fps: int | None = None
+    steps: int
+    model_digest: str
+    dtype: str
+    device: str
+    timings: Timings = Timings()
+    reused: bool = False
+    """True when the engine still held the result of an earlier attempt and made nothing again."""
+
+
+class ManifestItem(_Recorded):
+    """One item."""
+
+    id: str
+    state: ItemState
+    prompt: str
+    negative: str = ""
+    variables: dict[str, str] = {}
+    seed: int
+    requested: Requested
+    delivered: Delivered | None = None
+    error: ErrorReport | None = None
+    attempts: int = 0
+    backend: str = ""
+
+
+class InputDigests(_Recorded):
+    """sha256 of the pictures that a job started from."""
+
+    image: str | None = None
+    mask: str | None = None
+
+
+class Manifest(_Recorded):
+    """All items of a job in their order; items that nobody finished yet are absent."""
+
+    api_version: Literal["easel.dev/v1alpha1"] = "easel.dev/v1alpha1"
+    kind: Literal["GenerationManifest"] = "GenerationManifest"
+    job: str
+    namespace: str = ""
+    uid: str = ""
+    task: Task
+    spec_hash: str
+    inputs: InputDigests = InputDigests()
+    total: int
+    items: tuple[ManifestItem, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """As JSON for people to read; the same manifest is the same bytes."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=1).encode() + b"\n"
+
+
+def parse(data: bytes, uri: str) -> Manifest:
+    """The manifest again; `InvalidInput` when the file is something else."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(
+            "a file that is not a manifest of this release is where the job's manifest goes",
+            where=uri,
+            found=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
+            fix="Move it away, or give the job another name or prefix",
+        ) from error

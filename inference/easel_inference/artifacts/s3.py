@@ -1,0 +1,236 @@
+"""A bucket of any S3 endpoint as a store.
+
+botocore is the half of boto3 that talks to S3; boto3 itself adds transfer threads and resource classes that a worker
+does not need and that cost a tenth of its start. It is imported when a bucket is opened.
+
+Hashes travel as metadata of our own, because not every endpoint keeps S3's newer checksums; what proves an object is
+that it was read back.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from easel_api.errors import (
+    AuthConfig,
+    EaselError,
+    EnvironmentFault,
+    InvalidInput,
+    NotFound,
+    QuotaExhausted,
+    Throttled,
+    Transient,
+)
+from easel_api.generationjob import S3Store as S3Reference
+
+from .stores import sha256_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+_SHA256 = "easel-sha256"
+_SPEC = "spec.output.store.s3"
+_TRIES = 5
+_FIRST_WAIT_SECONDS = 0.5
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+_REFUSED = {
+    "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
+    "TokenRefreshRequired", "AuthorizationHeaderMalformed", "UnauthorizedAccess", "401", "403",
+}  # fmt: skip
+_FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "EntityTooLarge", "507"}
+_SLOW = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "429"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Keys of an S3 account. Never shown: `repr` hides them."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(hidden)"
+
+
+def read_credentials(folder: Path) -> Credentials | None:
+    """Credentials mounted as files; None when the folder is not there, `AuthConfig` when it is incomplete."""
+    if not folder.is_dir():
+        return None
+    found = {path.name: path.read_text().strip() for path in folder.glob("AWS_*") if path.is_file()}
+    missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not found.get(name)]
+    if missing:
+        raise AuthConfig(
+            "the Secret lacks a key",
+            where=f"{_SPEC}.credentialsSecretRef",
+            found=f"no {' and no '.join(missing)}",
+            fix="Add it to the Secret",
+        )
+    return Credentials(found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"], found.get("AWS_SESSION_TOKEN"))
+
+
+class S3Store:
+    """Objects in a bucket."""
+
+    def __init__(self, reference: S3Reference, credentials: Credentials | None, stop: threading.Event) -> None:
+        """`credentials` None leaves it to botocore's own chain; `stop` ends the waits between tries."""
+        self._bucket = reference.bucket
+        self._endpoint = reference.endpoint or "AWS S3"
+        self._stop = stop
+        self._client = _client(reference, credentials)
+
+    def uri(self, key: str) -> str:
+        """`s3://BUCKET/KEY`."""
+        return f"s3://{self._bucket}/{key}"
+
+    def at(self, bucket: str) -> S3Store:
+        """The same account and endpoint, another bucket."""
+        other = object.__new__(S3Store)
+        other.__dict__ = {**self.__dict__, "_bucket": bucket}
+        return other
+
+    def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Writes the object; S3 shows it whole or not at all."""
+        self._try(
+            lambda: self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=data,
+                ContentType=media_type,
+                Metadata={_SHA256: sha256_of(data)},
+            )
+        )
+
+    def get(self, key: str, *, limit: int) -> bytes | None:
+        """The object's bytes; None when there is no such key."""
+
+        def read() -> bytes | None:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with answer["Body"] as body:
+                if answer["ContentLength"] > limit:
+                    raise InvalidInput(
+                        f"the object is larger than {limit} bytes",
+                        where=self.uri(key),
+                        found=f"{answer['ContentLength']} bytes",
+                    )
+                return body.read()
+
+        return self._try(read, missing=None)
+
+    def holds(self, key: str, size: int, sha256: str) -> bool:
+        """Compares the size and the hash that was kept with the object when it was written."""
+
+        def ask() -> bool:
+            head = self._client.head_object(Bucket=self._bucket, Key=key)
+            return head["ContentLength"] == size and head["Metadata"].get(_SHA256) == sha256
+
+        return bool(self._try(ask, missing=False))
+
+    def _try(self, call: Callable[[], T], missing: T | None = None) -> T | None:
+        """Calls again after passing faults; when they do not pass, the environment is at fault."""
+        last: EaselError = Transient("not tried")
+        for attempt in range(_TRIES):
+            try:
+                return call()
+            except EaselError:
+                raise
+            except Exception as error:
+                fault = self._explained(error)
+                if fault is None:
+                    return missing
+                if not isinstance(fault, Transient):
+                    raise fault from error
+                last = fault
+            if attempt == _TRIES - 1 or self._stop.wait(_FIRST_WAIT_SECONDS * 2**attempt * (0.5 + random.random())):  # noqa: S311 - jitter
+                break
+        raise EnvironmentFault(
+            f"the S3 endpoint did not serve in {_TRIES} tries",
+            where=f"{_SPEC}.endpoint",
+            found=f"{self._endpoint}: {last.found or last.what}",
+            fix="Check that it runs and that this machine can reach it; finished items are kept",
+        )
+
+    def _explained(self, error: Exception) -> EaselError | None:
+        """Our word for botocore's error; None when the key does not exist. Says nothing of keys or signatures."""
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return AuthConfig(
+                "there are no S3 credentials",
+                where=f"{_SPEC}.credentialsSecretRef",
+                fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with easel run: set these variables)",
+            )
+        if isinstance(error, ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return self._answered(error.response.get("Error", {}).get("Code", ""), status)
+        if isinstance(error, BotoCoreError | OSError):
+            return Transient("the S3 endpoint does not answer", where=self._endpoint, found=type(error).__name__)
+        raise error
+
+    def _answered(self, code: str, status: int) -> EaselError | None:
+        if code == "NoSuchBucket":
+            return NotFound(
+                "the bucket does not exist",
+                where=f"{_SPEC}.bucket",
+                found=f"{self._bucket} at {self._endpoint}",
+                fix="Create it, or correct the name",
+            )
+        if code in _MISSING:
+            return None
+        if code in _REFUSED:
+            return AuthConfig(
+                "S3 refused the credentials",
+                where=f"{_SPEC}.credentialsSecretRef",
+                found=f"{code} for bucket {self._bucket} at {self._endpoint}",
+                fix="Check the key, and that it may list the bucket and get and put objects in it",
+            )
+        if code in _FULL:
+            return QuotaExhausted(
+                "the bucket takes no more",
+                where=f"{_SPEC}.bucket",
+                found=f"{code} for {self._bucket}",
+                fix="Free some space, or raise the quota; finished items are kept",
+            )
+        if code in _SLOW:
+            return Throttled("S3 asks to slow down", where=self._endpoint, found=code)
+        if status >= 500:
+            return Transient("S3 failed", where=self._endpoint, found=code or str(status))
+        return EnvironmentFault(
+            "S3 refused the request",
+            where=self._endpoint,
+            found=f"{code} (HTTP {status})",
+            fix="Check endpoint and region",
+        )
+
+
+def _client(reference: S3Reference, credentials: Credentials | None) -> S3Client:
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    options = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if reference.endpoint else "auto"},
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client = get_session().create_client(
+        "s3",
+        region_name=reference.region or "us-east-1",
+        endpoint_url=reference.endpoint,
+        aws_access_key_id=credentials.access_key if credentials else None,
+        aws_secret_access_key=credentials.secret_key if credentials else None,
+        aws_session_token=credentials.session_token if credentials else None,
+        config=options,
+    )
+    return cast("S3Client", client)

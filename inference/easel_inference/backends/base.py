@@ -1,0 +1,40 @@
+"""The Backend protocol: one item in, events, one result out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event as Flag
+from typing import Protocol
+
+from easel_inference.generation import Finished, GenerationRequest, InputImages, Message
+
+OnEvent = Callable[[Message], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a backend made, with its encoded bytes, and who made it."""
+
+    finished: Finished
+    payload: bytes
+    backend: str
+
+
+class Backend(Protocol):
+    """Makes items. Safe to call from many threads at once."""
+
+    def generate(self, request: GenerationRequest, inputs: InputImages, on_event: OnEvent, stop: Flag) -> Result:
+        """Makes one item and blocks until it is there.
+
+        `on_event` hears of everything but the result. When `stop` is set the request is cancelled at the backend and
+        `Cancelled` raised. A retryable error means that this attempt is over; waiting until a backend can take the
+        request is part of the attempt and bounded by the backend itself, which then raises `EnvironmentFault`.
+        """
+        ...
+
+
+def work(request: GenerationRequest, default_side: int = 512) -> float:
+    """How much work a request is, as steps × megapixels × frames; only ever compared with other requests."""
+    pixels = (request.width or default_side) * (request.height or default_side)
+    return request.steps * pixels / 2**20 * (request.frames or 1)

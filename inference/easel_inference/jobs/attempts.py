@@ -1,0 +1,191 @@
+"""One item, from request to confirmed record: tries, verification, storing."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from dataclasses import dataclass
+
+from easel_api.errors import BadOutput, Cancelled, EaselError
+from easel_inference.artifacts import keys
+from easel_inference.artifacts.manifest import Delivered, ItemState, ManifestItem, Requested
+from easel_inference.artifacts.stores import Store, put_checked
+from easel_inference.backends.base import Backend, Result
+from easel_inference.generation import InputImages, Message, Preview, StepDone
+
+from .items import Item
+from .ledger import Ledger
+from .progress import LastFailure, StoredResult, Tally
+from .verification import verify
+
+_log = logging.getLogger(__name__)
+
+
+class JobFault(Exception):
+    """The job cannot go on, whatever its failure policy says: its store or its environment is at fault."""
+
+    def __init__(self, error: EaselError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When to try an item again."""
+
+    attempts: int
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 30.0
+
+    def wait_seconds(self, attempt: int, draw: float) -> float:
+        """Doubling, between half and all of it by `draw` in [0, 1), so that items do not come back together."""
+        full = min(self.first_wait_seconds * 2.0 ** (attempt - 1), self.longest_wait_seconds)
+        return full * (0.5 + draw / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job's results go."""
+
+    store: Store
+    prefix: str
+    job: str
+
+    def item_key(self, item: Item) -> str:
+        """Key of an item's result."""
+        return keys.item(self.prefix, self.job, item.id, item.request.encoding)
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes items of one job. Safe for many threads."""
+
+    place: Place
+    backend: Backend
+    inputs: InputImages
+    ledger: Ledger
+    tally: Tally
+    retry: Retry
+    stop: threading.Event
+
+    def make(self, item: Item) -> EaselError | None:
+        """Makes and stores the item; its error when it is given up.
+
+        Raises `Cancelled` when the job stops and `JobFault` when the job cannot go on.
+        """
+        for attempt in range(1, self.retry.attempts + 1):
+            error = self._try(item, attempt)
+            if error is None:
+                return None
+            failure = LastFailure(error, item.id, attempt)
+            if not error.retryable or attempt == self.retry.attempts:
+                return self._give_up(item, failure)
+            self.tally.stopped(item.id, failure)
+            _log.warning("item %s: attempt %d failed: %s", item.id, attempt, error.reason)
+            self.stop.wait(self.retry.wait_seconds(attempt, random.random()))  # noqa: S311 - jitter
+        raise AssertionError("an item has at least one attempt")
+
+    def _try(self, item: Item, attempt: int) -> EaselError | None:
+        self.tally.started(item.id)
+        try:
+            result = self.backend.generate(
+                item.request, self.inputs, lambda message: self._hear(item, message), self.stop
+            )
+            verify(item.request, result)
+            self._keep(item, result, attempt)
+        except Cancelled:
+            self.tally.stopped(item.id)
+            raise
+        except EaselError as error:
+            if error.blame == "platform":
+                raise JobFault(error) from error
+            return error
+        return None
+
+    def _hear(self, item: Item, message: Message) -> None:
+        match message.event:
+            case StepDone(step=step, steps=steps):
+                self.tally.stepped(item.id, step, steps)
+            case Preview():
+                self._keep_preview(item, message.payload)
+            case _:
+                pass
+
+    def _keep_preview(self, item: Item, payload: bytes) -> None:
+        key = keys.preview(self.place.prefix, self.place.job, item.id)
+        try:
+            self.place.store.put(key, payload, "image/jpeg")
+        except EaselError as error:  # a preview is not worth an item
+            _log.warning("item %s: preview not stored: %s", item.id, error.reason)
+
+    def _keep(self, item: Item, result: Result, attempt: int) -> None:
+        """Announces the bytes in the manifest, writes and reads them back, confirms them."""
+        key = self.place.item_key(item)
+        record = _record(item, result, attempt, key, self.place.store.uri(key))
+        assert record.delivered is not None  # noqa: S101 - for the type checker: _record always sets it
+        try:
+            self.ledger.write(record)
+            put_checked(self.place.store, key, result.payload, record.delivered.media_type)
+            self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
+        except BadOutput:
+            raise
+        except EaselError as error:
+            raise JobFault(error) from error
+        self.tally.stored(StoredResult(item.id, record.seed, record.delivered))
+        _log.info("item %s: stored %d bytes (attempt %d)", item.id, record.delivered.bytes, attempt)
+
+    def _give_up(self, item: Item, failure: LastFailure) -> EaselError:
+        self.ledger.note(_failed(item, failure))
+        self.tally.failed(failure)
+        _log.error("item %s: given up after %d attempts: %s", item.id, failure.attempt, failure.error.reason)
+        return failure.error
+
+
+def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> ManifestItem:
+    finished = result.finished
+    delivered = Delivered(
+        uri=uri,
+        key=key,
+        sha256=finished.sha256,
+        bytes=len(result.payload),
+        media_type=finished.media_type,
+        width=finished.width,
+        height=finished.height,
+        frames=finished.frames,
+        fps=finished.fps,
+        steps=finished.steps,
+        model_digest=finished.model_digest,
+        dtype=finished.dtype,
+        device=finished.device,
+        timings=finished.timings,
+        reused=finished.reused,
+    )
+    return _base(item).model_copy(
+        update={"state": ItemState.STORING, "delivered": delivered, "attempts": attempt, "backend": result.backend}
+    )
+
+
+def _failed(item: Item, failure: LastFailure) -> ManifestItem:
+    return _base(item).model_copy(update={"error": failure.error.to_report(), "attempts": failure.attempt})
+
+
+def _base(item: Item) -> ManifestItem:
+    request = item.request
+    return ManifestItem(
+        id=item.id,
+        state=ItemState.FAILED,
+        prompt=request.prompt,
+        negative=request.negative_prompt,
+        variables=dict(item.variables),
+        seed=request.seed,
+        requested=Requested(
+            width=request.width,
+            height=request.height,
+            steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            strength=request.strength,
+            frames=request.frames,
+            fps=request.fps,
+        ),
+    )
