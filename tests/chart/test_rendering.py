@@ -40,9 +40,20 @@ EVERYTHING: Manifest = {
 }
 
 
+class Readable(yaml.SafeDumper):
+    """Texts of several lines stay as they were written, so that a diff can be read."""
+
+
+def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+Readable.add_representer(str, block)
+
+
 def golden(name: str, documents: list[Manifest]) -> None:
     path = GOLDEN / f"{name}.yaml"
-    text = yaml.safe_dump_all(documents, sort_keys=True, width=120)
+    text = yaml.dump_all(documents, Dumper=Readable, sort_keys=True, width=120)
     if os.environ.get("EASEL_GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -29,9 +29,11 @@ class Helm:
 
     def run(self, *arguments: str, values: Manifest | None = None) -> subprocess.CompletedProcess[str]:
         """The finished command, whether or not it was refused."""
-        command = [str(self.program), *arguments, "--values", "-"]
+        command = [str(self.program), *arguments]
         if self.kubeconfig:
             command += ["--kubeconfig", str(self.kubeconfig)]
+        if values is not None:
+            command += ["--values", "-"]
         # Without its version set at build time helm takes every cluster for an ancient one unless told.
         if arguments[0] in ("template", "lint"):
             command += ["--kube-version", KUBERNETES_VERSION]
@@ -61,10 +63,4 @@ class Helm:
 
     def uninstall(self, namespace: str) -> str:
         """Remove the release; CRDs and what users made stay."""
-        done = subprocess.run(
-            [str(self.program), "uninstall", RELEASE, "--namespace", namespace, "--kubeconfig", str(self.kubeconfig)],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise BackendFault("helm uninstall failed", found=done.stderr.strip())
-        return done.stdout
+        return self("uninstall", RELEASE, "--namespace", namespace)
