@@ -1,0 +1,75 @@
+"""What a decision may ask for. The shell carries actions out in order; the first failure ends the pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .resources import Key, Reference, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A rendered child."""
+
+    resource: Resource
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def reference(self) -> Reference:
+        """Its place in the cluster."""
+        metadata = self.body["metadata"]
+        return Reference(self.resource, metadata["namespace"], metadata["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Create or change a child by server-side apply.
+
+    `owned` is whether an observed object of that name is known to be ours. Without it nothing is taken from another
+    field manager: an object of a user that happens to have the same name is left alone, and the action fails.
+    """
+
+    manifest: Manifest
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Stop or resume a batch Job, all other fields of which cannot change."""
+
+    reference: Reference
+    uid: str
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an object, unless another has taken its name since it was observed."""
+
+    reference: Reference
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyStatus:
+    """Write the fields of the status that are the operator's; refused when the object changed since it was read."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    status: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEvent:
+    """Tell a person who runs `kubectl describe`."""
+
+    key: Key
+    uid: str
+    severity: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+Action = Apply | Suspend | Delete | ApplyStatus | RecordEvent

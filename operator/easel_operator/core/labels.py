@@ -1,0 +1,39 @@
+"""Labels and annotations that tie children to the object they serve."""
+
+from __future__ import annotations
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+NAME = "app.kubernetes.io/name"
+INSTANCE = "app.kubernetes.io/instance"
+MANAGER = "easel"
+
+RUNTIME = "easel-runtime"
+WORKER = "easel-worker"
+
+MODEL_DEPLOYMENT = "easel.dev/model-deployment"
+GENERATION_JOB = "easel.dev/generation-job"
+
+RENDERED = "easel.dev/rendered"
+"""Annotation: hash of the child as rendered, so that a changed rendering is seen whatever the API server defaulted."""
+RUNTIME_HASH = "easel.dev/runtime"
+"""Annotation of runtime pods: hash of their template, which tells pods of this specification from older ones."""
+
+SELECTOR = f"{MANAGED_BY}={MANAGER}"
+"""Selects every child."""
+
+FIELD_MANAGER = "easel-operator"
+
+
+def of_model(name: str) -> dict[str, str]:
+    """Labels of everything that serves a model."""
+    return {NAME: RUNTIME, INSTANCE: name, MANAGED_BY: MANAGER, MODEL_DEPLOYMENT: name}
+
+
+def of_job(name: str) -> dict[str, str]:
+    """Labels of everything that works on a job."""
+    return {NAME: WORKER, INSTANCE: name, MANAGED_BY: MANAGER, GENERATION_JOB: name}
+
+
+def selecting_model(name: str) -> dict[str, str]:
+    """The fewest labels that select a model's pods; a Deployment's selector can never change."""
+    return {NAME: RUNTIME, MODEL_DEPLOYMENT: name}

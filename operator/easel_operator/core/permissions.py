@@ -1,0 +1,44 @@
+"""What the operator may do, as the rules of a Role: the one source that the chart's Role is compared with.
+
+It reads no Secret, runs no command in a pod, and touches nothing outside the namespaces it watches, its Lease apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One rule of a Role."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    why: str
+
+
+_WATCH = ("get", "list", "watch")
+_OWN = (*_WATCH, "create", "patch", "delete")
+
+WATCHED_NAMESPACE: tuple[Permission, ...] = (
+    Permission("easel.dev", ("modeldeployments", "generationjobs"), _WATCH, "what people ask for"),
+    Permission("easel.dev", ("generationjobs",), ("delete",), "ttlSecondsAfterFinished"),
+    Permission("easel.dev", ("modeldeployments/status", "generationjobs/status"), ("patch",), "status"),
+    Permission("apps", ("deployments",), _OWN, "the runtime of a model"),
+    Permission("batch", ("jobs",), _OWN, "the worker of a job"),
+    Permission("", ("services",), _OWN, "the address of a model's replicas"),
+    Permission("policy", ("poddisruptionbudgets",), _OWN, "one replica is disrupted at a time"),
+    Permission("networking.k8s.io", ("networkpolicies",), _OWN, "who reaches a runtime"),
+    Permission("", ("pods",), _WATCH, "why a runtime or a worker does not start"),
+    Permission("", ("events",), ("list",), "why a volume of a worker is not mounted, such as a missing Secret"),
+    Permission("events.k8s.io", ("events",), ("create", "patch"), "what happened, for a person to read"),
+)
+"""In each watched namespace."""
+
+LEASE_NAMESPACE: tuple[Permission, ...] = (
+    # A Lease cannot be created by name, hence `create` without one; the rest is for the operator's Lease alone.
+    Permission("coordination.k8s.io", ("leases",), ("create",), "leader election"),
+    Permission("coordination.k8s.io", ("leases",), ("get", "update", "patch"), "leader election, its own Lease by name"),
+)
+"""In the operator's own namespace."""

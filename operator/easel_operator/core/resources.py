@@ -1,0 +1,64 @@
+"""The kinds of object that the operator reads and writes, and how to name one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from easel_api import GROUP, VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server addresses it."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """`apiVersion` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+MODEL_DEPLOYMENTS = Resource(GROUP, VERSION, "ModelDeployment", "modeldeployments")
+GENERATION_JOBS = Resource(GROUP, VERSION, "GenerationJob", "generationjobs")
+DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
+JOBS = Resource("batch", "v1", "Job", "jobs")
+SERVICES = Resource("", "v1", "Service", "services")
+DISRUPTION_BUDGETS = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+PODS = Resource("", "v1", "Pod", "pods")
+
+OWN_KINDS = (MODEL_DEPLOYMENTS, GENERATION_JOBS)
+CHILD_KINDS = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES, JOBS, PODS)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """The object of ours that a reconcile is about."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def resource(self) -> Resource:
+        """The kind as the API server addresses it."""
+        return MODEL_DEPLOYMENTS if self.kind == MODEL_DEPLOYMENTS.kind else GENERATION_JOBS
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Any object in the cluster."""
+
+    resource: Resource
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.resource.kind} {self.namespace}/{self.name}"
