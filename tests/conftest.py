@@ -15,8 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
 
-from easel_cluster import cluster as launcher
-from easel_cluster import tools
+from easel_cluster import apionly, tools
 from easel_cluster.s3 import S3Server
 
 from easel_api.errors import EnvironmentFault
@@ -43,12 +42,12 @@ def built(names: Iterable[str], report: Callable[[str], None]) -> None:
 
 
 @pytest.fixture(scope="session")
-def api_server(progress: Callable[[str], None]) -> Iterator[launcher.ApiServer]:
+def api_server(progress: Callable[[str], None]) -> Iterator[apionly.ApiServer]:
     """A real kube-apiserver: `.kubeconfig`, `.url`, `.kubectl("get", "pods")`, `.start_controllers()`."""
     built(tools.API_TOOLS, progress)
     with (
         tempfile.TemporaryDirectory(prefix="easel-api-") as folder,
-        launcher.temporary_api_server(Path(folder) / "state", progress) as server,
+        apionly.temporary_api_server(Path(folder) / "state", progress) as server,
     ):
         yield server
 
@@ -59,6 +58,6 @@ def s3_server(progress: Callable[[str], None]) -> Iterator[S3Server]:
     built(("versitygw",), progress)
     with (
         tempfile.TemporaryDirectory(prefix="easel-s3-") as folder,
-        launcher.temporary_s3(Path(folder) / "state", progress) as server,
+        apionly.temporary_s3(Path(folder) / "state", progress) as server,
     ):
         yield server

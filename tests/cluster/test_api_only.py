@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from easel_cluster import cluster as launcher
-from easel_cluster import processes
+from easel_cluster import apionly, processes
 from easel_cluster.layout import State
 from easel_cluster.s3 import S3Server
 
@@ -15,7 +14,7 @@ from easel_api.errors import BackendFault, EnvironmentFault
 
 
 @pytest.mark.apiserver
-def test_the_api_server_is_a_real_one(api_server: launcher.ApiServer) -> None:
+def test_the_api_server_is_a_real_one(api_server: apionly.ApiServer) -> None:
     version = json.loads(api_server.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
     assert version.startswith("v1.36.")
     with pytest.raises(BackendFault, match="Unsupported value"):
@@ -30,30 +29,30 @@ def test_the_api_server_is_a_real_one(api_server: launcher.ApiServer) -> None:
 
 
 @pytest.mark.apiserver
-def test_a_second_up_finds_what_runs_and_down_leaves_nothing(tmp_path: Path, api_server: launcher.ApiServer) -> None:
+def test_a_second_up_finds_what_runs_and_down_leaves_nothing(tmp_path: Path, api_server: apionly.ApiServer) -> None:
     state = State(tmp_path / "s")
     try:
-        first = launcher.start_api_server(state)
+        first = apionly.start_api_server(state)
         pids = {name: processes.running(state, name) for name in processes.names(state)}
-        second = launcher.start_api_server(state)
+        second = apionly.start_api_server(state)
         assert pids == {name: processes.running(state, name) for name in processes.names(state)}
         assert set(pids) == {"etcd", "kube-apiserver"}
         assert first.url == second.url
     finally:
-        launcher.stop_all(state)
+        apionly.stop_all(state)
     assert not state.root.exists()
     assert [pid for pid in pids.values() if pid and processes.identify(pid)] == []
 
 
 @pytest.mark.apiserver
-def test_a_port_in_use_is_named(tmp_path: Path, api_server: launcher.ApiServer) -> None:
+def test_a_port_in_use_is_named(tmp_path: Path, api_server: apionly.ApiServer) -> None:
     state = State(tmp_path / "s")
     taken = api_server.plane.ports.api
     try:
         with pytest.raises(EnvironmentFault, match=f"port {taken}"):
-            launcher.start_api_server(state, port=taken)
+            apionly.start_api_server(state, port=taken)
     finally:
-        launcher.stop_all(state)
+        apionly.stop_all(state)
 
 
 @pytest.mark.s3

@@ -1,4 +1,4 @@
-"""Up, down and status."""
+"""The node cluster: up, down and status."""
 
 from __future__ import annotations
 
@@ -6,137 +6,191 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from easel_api.errors import BackendFault
-from easel_cluster import processes, s3
-from easel_cluster.controlplane import LOOPBACK, ControlPlane, Ports
+from easel_api.errors import BackendFault, EnvironmentFault
+from easel_cluster import debian, namespaces, oci, processes, s3
+from easel_cluster.apionly import kept_ports, stop_all
+from easel_cluster.controlplane import ControlPlane
+from easel_cluster.kubectl import Kubectl
 from easel_cluster.layout import State
-from easel_cluster.tools import API_TOOLS, Report, ensure, locked, say
+from easel_cluster.namespaces import HOST_ADDRESS, NODE_NAME, Namespaces
+from easel_cluster.node import POD_IMAGE, Node, client_command, containerd_folder, dns_permissions
+from easel_cluster.tools import NODE_TOOLS, Report, ensure, locked, say
+
+API_PORT = 6443
+S3_PORT = 7070
+GPUS = 4
+CTR = "ctr-path"
+"""Taking a cluster down needs this program, and must not need what builds it."""
 
 
 @dataclass(frozen=True)
-class Kubectl:
-    """kubectl bound to a kubeconfig: call it with its arguments. It is also a path, for those who start it themselves."""
+class Cluster:
+    """A running node cluster."""
 
-    program: Path
-    kubeconfig: Path
-
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 120.0) -> str:
-        """Standard output; a refused command raises `BackendFault` with kubectl's own words."""
-        done = self.run(*arguments, stdin=stdin, timeout=timeout)
-        if done.returncode:
-            raise BackendFault(f"kubectl {arguments[0]} failed", found=done.stderr.strip())
-        return done.stdout
-
-    def run(
-        self, *arguments: str, stdin: str | None = None, timeout: float = 120.0
-    ) -> subprocess.CompletedProcess[str]:
-        """The finished command, whether or not it was refused."""
-        command = [str(self.program), "--kubeconfig", str(self.kubeconfig), *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
-
-    def apply(self, *manifests: object) -> str:
-        """Apply objects given as plain data."""
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-        return self("apply", "--server-side", "-f", "-", stdin=json.dumps(listed))
-
-    def __fspath__(self) -> str:
-        return str(self.program)
-
-
-@dataclass(frozen=True)
-class ApiServer:
-    """A running API server without nodes."""
-
-    plane: ControlPlane
+    node: Node
     kubectl: Kubectl
+    s3: s3.S3Server
 
     @property
-    def url(self) -> str:
-        """Its HTTPS address."""
-        return self.plane.url
+    def state(self) -> State:
+        """Its folder."""
+        return self.node.plane.state
 
     @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
-        return self.plane.state.kubeconfig
+        return self.state.kubeconfig
 
-    def start_controllers(self, which: str = "*", report: Report = say) -> None:
-        """Start kube-controller-manager too: garbage collection of children, namespaces' end, Jobs, Deployments."""
-        plane = ControlPlane(
-            **(vars(self.plane) | {"tools": self.plane.tools | ensure(["kube-controller-manager"], report)})
-        )
-        processes.start(plane.controllers(which), plane.state)
+    def ctr(self, *arguments: str) -> str:
+        """Run containerd's client among Kubernetes' images; its standard output."""
+        client = client_command(self.node.plane.tools["ctr"])
+        command = (*processes.enter(self.node.inside), *client, *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BackendFault(f"ctr {' '.join(arguments[:2])} failed", found=done.stderr.strip())
+        return done.stdout
+
+    def images(self) -> set[str]:
+        """Names of the images that pods can use."""
+        return set(self.ctr("images", "list", "--quiet").split())
 
 
-def start_api_server(state: State, report: Report = say, *, port: int | None = None, tied: bool = False) -> ApiServer:
-    """etcd and kube-apiserver on loopback, as any user; what runs already is left alone."""
-    tools = ensure(API_TOOLS, report)
+def up(state: State, report: Report = say, *, gpus: int = GPUS) -> Cluster:
+    """Start what is missing of the node cluster.
+
+    Raises `EnvironmentFault` when this machine cannot run it (no root, no Go, a port, link or network in use), `Stalled`
+    when a part does not come up, with the end of its log.
+    """
+    need_root()
+    debian.need_node_programs(report)
+    tools = ensure(NODE_TOOLS, report)
     state.make()
     with locked(state.root / "lock", "another command works on this cluster", report):
-        plane = ControlPlane(state, tools, kept_ports(state, port), tied=tied)
-        kubeconfig = plane.write_admin_kubeconfig()
-        processes.start(plane.etcd(), state)
-        processes.start(plane.api_server(), state)
-    return ApiServer(plane, Kubectl(tools["kubectl"], kubeconfig))
+        if Namespaces(state).pid() is None:
+            _clear(state)
+            state.make()
+        return _start(state, tools, gpus, report)
 
 
-def start_s3(state: State, report: Report = say, *, tied: bool = False) -> s3.S3Server:
-    """The S3 server alone, on a loopback port."""
-    versitygw = ensure(["versitygw"], report)["versitygw"]
-    state.make()
-    kept = state.config / "s3-port"
-    if not kept.exists():
-        kept.write_text(str(processes.free_ports(1)[0]))
-    port = int(kept.read_text())
-    processes.start(s3.program(state, versitygw, LOOPBACK, port, tied=tied), state)
-    return s3.credentials(state, LOOPBACK, port)
+def attach(state: State, report: Report = say) -> Cluster | None:
+    """The running node cluster of a state folder, or None."""
+    inside = Namespaces(state).pid()
+    if inside is None or processes.running(state, "kubelet") is None:
+        return None
+    plane = ControlPlane(state, ensure(NODE_TOOLS, report), kept_ports(state, API_PORT), HOST_ADDRESS)
+    kubectl = Kubectl(plane.tools["kubectl"], state.kubeconfig)
+    return Cluster(Node(plane, inside), kubectl, s3.credentials(state, HOST_ADDRESS, S3_PORT))
 
 
-def kept_ports(state: State, port: int | None = None) -> Ports:
-    """The ports of this cluster: chosen once, so that a second `up` finds what runs."""
-    file = state.config / "ports.json"
-    if not file.exists():
-        api, *others = processes.free_ports(5)
-        file.write_text(json.dumps(asdict(Ports(port or api, *others))))
-    return Ports(**json.loads(file.read_text()))
+def down(state: State, report: Report = say) -> None:
+    """Stop everything of a state folder and leave the machine as it was; the caches stay."""
+    if not state.root.exists():
+        report(f"nothing is up in {state.root}")
+        return
+    with locked(state.root / "lock", "another command works on this cluster", report):
+        _clear(state)
+    report(f"down: {state.root}")
 
 
-STOP_ORDER = ("versitygw", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+def need_root() -> None:
+    """Pods need namespaces, mounts and control groups."""
+    if os.geteuid() != 0:
+        raise EnvironmentFault(
+            "a node with pods needs root",
+            found=f"user {os.geteuid()}",
+            fix="Run as root, or use --api-only for an API server without pods.",
+        )
 
 
-def stop_all(state: State) -> None:
-    """Stop the programs of a state folder, those that others lean on last, and forget what they kept."""
-    for name in sorted(processes.names(state), key=lambda name: STOP_ORDER.index(name) if name in STOP_ORDER else -1):
-        processes.stop(name, state)
-    if state.root.exists():
-        shutil.rmtree(state.root)
+def _start(state: State, tools: dict[str, Path], gpus: int, report: Report) -> Cluster:
+    inside = Namespaces(state).raise_walls(tools["pod"])
+    plane = ControlPlane(state, tools, kept_ports(state, API_PORT), HOST_ADDRESS)
+    node = Node(plane, inside)
+    kubectl = Kubectl(tools["kubectl"], plane.write_admin_kubeconfig())
+    (state.config / CTR).write_text(str(tools["ctr"]))
+    report("starting etcd and the API server")
+    processes.start_all(
+        [plane.etcd(), node.containerd(), s3.program(state, tools["versitygw"], HOST_ADDRESS, S3_PORT)], state
+    )
+    processes.start(plane.api_server(), state)
+    cluster = Cluster(node, kubectl, s3.credentials(state, HOST_ADDRESS, S3_PORT))
+    _import_pod_image(cluster)
+    kubectl.apply(*dns_permissions())
+    report("starting the node")
+    processes.start_all([plane.controllers(), plane.scheduler(), node.kubelet(), node.proxy(), node.dns()], state)
+    _await_node(cluster, gpus)
+    report(f"up: export KUBECONFIG={state.kubeconfig}")
+    return cluster
 
 
-@contextmanager
-def temporary_api_server(folder: Path, report: Report = say) -> Iterator[ApiServer]:
-    """An API server for one test session, gone with it however it ends."""
-    state = State(folder)
-    try:
-        yield start_api_server(state, report, tied=True)
-    finally:
-        stop_all(state)
+def _await_node(cluster: Cluster, gpus: int) -> None:
+    kubectl = cluster.kubectl
+    if not processes.wait_for(lambda: kubectl.run("get", "node", NODE_NAME).returncode == 0, 60):
+        raise BackendFault("the node did not register", where=str(cluster.state.logs / "kubelet.log"))
+    kubectl("wait", "--for=condition=Ready", f"node/{NODE_NAME}", "--timeout=90s")
+    capacity = {"status": {"capacity": {"nvidia.com/gpu": str(gpus)}}}
+    kubectl("patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", json.dumps(capacity))
+    kubectl("wait", "--for=create", "serviceaccount/default", "--namespace=default", "--timeout=60s")
 
 
-@contextmanager
-def temporary_s3(folder: Path, report: Report = say) -> Iterator[s3.S3Server]:
-    """An S3 server for one test session, gone with it however it ends."""
-    state = State(folder)
-    try:
-        yield start_s3(state, report, tied=True)
-    finally:
-        stop_all(state)
+def _import_pod_image(cluster: Cluster) -> None:
+    """The image of the pods' sandboxes: without it no pod starts."""
+    scratch = cluster.state.data / "pod-image"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    layer, layout = scratch / "layer.tar", scratch / "layout"
+    oci.layer_of_files(layer, {"/pod": cluster.node.plane.tools["pod"]})
+    oci.write_layout(layout, layer, oci.Runs(entrypoint=["/pod"], user="65532:65532"), POD_IMAGE)
+    oci.archive(layout, scratch / "image.tar")
+    cluster.ctr("images", "import", str(scratch / "image.tar"))
+    shutil.rmtree(scratch)
 
 
-def is_root() -> bool:
-    """Whether this process may make namespaces, mounts and links."""
-    return os.geteuid() == 0
+def _clear(state: State) -> None:
+    """Everything but the caches: pods by their runtime first, then the programs, the namespaces, the folder."""
+    walls = Namespaces(state)
+    inside = walls.pid()
+    if inside is not None:
+        processes.stop("kubelet", state)
+        _forget_containers(state, inside)
+    for name in processes.names(state):
+        if name != namespaces.NAME:
+            processes.stop(name, state)
+    if os.geteuid() == 0:
+        walls.fall()
+    _refuse_mounts(state.root)
+    stop_all(state)
+
+
+def _forget_containers(state: State, inside: int) -> None:
+    """Remove pods from the runtime's records, which outlive this cluster together with its images."""
+    kept = state.config / CTR
+    if processes.running(state, "containerd") is None or not kept.exists():
+        return
+    client = (*processes.enter(inside), *client_command(Path(kept.read_text())))
+    containers = _lines(*client, "containers", "list", "--quiet")
+    if containers:
+        _lines(*client, "tasks", "delete", "--force", *containers)
+        _lines(*client, "containers", "delete", *containers)
+    processes.stop("containerd", state)
+    for folder in ("sandboxes", "containers"):
+        shutil.rmtree(containerd_folder() / "io.containerd.grpc.v1.cri" / folder, ignore_errors=True)
+
+
+def _lines(*command: str) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.split()
+
+
+def _refuse_mounts(folder: Path) -> None:
+    """A folder is not deleted while something is mounted in it: that could be a person's own files."""
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    found = [each for each in mounted if Path(each).is_relative_to(folder)]
+    if found:
+        raise EnvironmentFault(
+            "something is mounted in the cluster's folder",
+            found=", ".join(found),
+            fix="Unmount it, then run down again.",
+        )

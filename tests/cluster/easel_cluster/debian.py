@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from easel_api.errors import EnvironmentFault
 
 NODE_PROGRAMS = {
-    "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "unshare": "util-linux",
+    "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "setpriv": "util-linux", "unshare": "util-linux",
     "nsenter": "util-linux", "mount": "mount",
 }  # fmt: skip
 """Programs that a node calls, and the Debian package that has each."""

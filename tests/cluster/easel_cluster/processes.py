@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from easel_cluster.layout import State
 from easel_cluster.tools import last_lines
 
 POLL_SECONDS = 0.05
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 10.0
 LINES_SHOWN = 6
 
@@ -36,6 +37,8 @@ class Program:
     deadline: float = 60.0
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[tuple[str, int], ...] = ()
+    inside: int | None = None
+    """The process whose namespaces the program runs in."""
     tied: bool = False
     """Dies with the thread that started it: for tests, whose end may be a kill."""
 
@@ -87,13 +90,15 @@ def start(program: Program, state: State) -> int:
 
     Raises `EnvironmentFault` for a port in use, `Stalled` when it ends or is not healthy in time, with its last log lines.
     """
-    pid = running(state, program.name)
-    if pid is None:
-        for address, port in program.ports:
-            need_free_port(address, port, program.name)
-        pid = _spawn(program, state)
-    _wait_healthy(program, pid, state)
-    return pid
+    return start_all([program], state)[0]
+
+
+def start_all(programs: Sequence[Program], state: State) -> list[int]:
+    """Start programs side by side that do not wait for one another, then wait until each is healthy; their pids."""
+    pids = [running(state, program.name) or _spawn(program, state) for program in programs]
+    for program, pid in zip(programs, pids, strict=True):
+        _wait_healthy(program, pid, state)
+    return pids
 
 
 def stop(name: str, state: State, seconds: float = STOP_SECONDS) -> bool:
@@ -146,7 +151,11 @@ def need_free_port(address: str, port: int, who: str) -> None:
 
 
 def _spawn(program: Program, state: State) -> int:
+    for address, port in program.ports:
+        need_free_port(address, port, program.name)
     command = ("setpriv", "--pdeathsig", "KILL", "--", *program.argv) if program.tied else program.argv
+    if program.inside:
+        command = (*enter(program.inside), *command)
     with (state.logs / f"{program.name}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -154,11 +163,33 @@ def _spawn(program: Program, state: State) -> int:
             stdout=log,
             stderr=log,
             cwd=state.root,
-            env=os.environ | program.environment,
+            # Nothing of the caller's environment: a proxy set there would swallow traffic between parts of the cluster.
+            env={"PATH": SYSTEM_PATH, "HOME": str(state.root)} | dict(program.environment),
             start_new_session=True,
         )
-    remember(state, program.name, process.pid)
-    return process.pid
+    pid = _entered(process) if program.inside else process.pid
+    remember(state, program.name, pid)
+    return pid
+
+
+def enter(pid: int) -> tuple[str, ...]:
+    """The beginning of a command line that runs the rest of it in all namespaces of a process."""
+    return ("nsenter", "--target", str(pid), "--all", "--")
+
+
+def child_of(pid: int) -> int | None:
+    """The first child of a process."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(children[0]) if children else None
+
+
+def _entered(nsenter: subprocess.Popen[bytes]) -> int:
+    # A process cannot change its own pid namespace: nsenter forks, and the child is the program.
+    wait_for(lambda: child_of(nsenter.pid) is not None or nsenter.poll() is not None, 10)
+    return child_of(nsenter.pid) or nsenter.pid
 
 
 def _wait_healthy(program: Program, pid: int, state: State) -> None:

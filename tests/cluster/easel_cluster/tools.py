@@ -77,10 +77,10 @@ TOOLS: dict[str, Tool] = {
         _containerd("ctr"),
         # Without libseccomp runc starts no pod that asks for the RuntimeDefault profile.
         Tool("runc", "node", "github.com/opencontainers/runc", tags="seccomp", cgo=True),
-        _plugin("bridge", "main"),
-        _plugin("loopback", "main"),
+        _plugin("ptp", "main"),
         _plugin("host-local", "ipam"),
-        _plugin("portmap", "meta"),
+        # What holds the node's namespaces and each pod's open, and what the pods of this package's tests run.
+        Tool("pod", "pod", "easel.dev/tests/cluster/pod"),
         Tool("coredns", "dns", "github.com/coredns/coredns"),
         Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
         Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
@@ -91,11 +91,22 @@ TOOLS: dict[str, Tool] = {
 """Every program, the first ones first: an API server is what most tests wait for."""
 
 API_TOOLS = ("kube-apiserver", "kubectl", "etcd")
-CNI_PLUGINS = ("bridge", "loopback", "host-local", "portmap")
+CNI_PLUGINS = ("ptp", "host-local")
 NODE_TOOLS = (
-    "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr",
-    "runc", *CNI_PLUGINS, "coredns", "versitygw",
-)  # fmt: skip
+    *API_TOOLS,
+    "kube-controller-manager",
+    "kube-scheduler",
+    "versitygw",
+    "coredns",
+    "pod",
+    "runc",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    *CNI_PLUGINS,
+    "kubelet",
+    "kube-proxy",
+)
 IMAGE_TOOLS = ("buildkitd", "buildctl", "runc")
 
 
@@ -116,14 +127,9 @@ def ensure(names: Iterable[str], report: Report = say) -> dict[str, Path]:
 
 def folder_of(tool: Tool, version: str) -> Path:
     """The cache folder of a program: another pin, flag or compiler is another folder."""
-    module = GO_MODULES / tool.module
     digest = hashlib.sha256()
-    for part in (
-        (module / "go.mod").read_bytes(),
-        (module / "go.sum").read_bytes(),
-        repr(tool).encode(),
-        version.encode(),
-    ):
+    sources = sorted(path for path in (GO_MODULES / tool.module).iterdir() if path.suffix in {".mod", ".sum", ".go"})
+    for part in (*(path.read_bytes() for path in sources), repr(tool).encode(), version.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return cache_folder() / "tools" / f"{tool.module}-{tool.name}-{digest.hexdigest()[:16]}"
 

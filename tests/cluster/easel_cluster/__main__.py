@@ -1,0 +1,89 @@
+"""The command line: `python -m easel_cluster up|down|status|tools|images`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from easel_api.errors import EaselError, ExitCode
+from easel_cluster import apionly, cluster, status, tools
+from easel_cluster.layout import State, default_state_folder
+from easel_cluster.tools import say
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; an error is one line on standard error and an exit code, never a traceback."""
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.run(asked)
+    except EaselError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    return int(ExitCode.DONE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="easel_cluster", description="A real Kubernetes on this machine, for tests and demos."
+    )
+    parser.add_argument(
+        "--dir", type=Path, help="the cluster's folder (default: EASEL_CLUSTER_DIR, or `cluster` in the cache)"
+    )
+    commands = parser.add_subparsers(required=True)
+    up = commands.add_parser("up", help="start what is missing")
+    up.add_argument("--api-only", action="store_true", help="etcd and an API server on loopback; needs no root")
+    up.add_argument("--port", type=int, help="the API server's port (with --api-only; default: a free one)")
+    up.add_argument(
+        "--gpus", type=int, default=cluster.GPUS, help="GPUs that the node says it has (default: %(default)s)"
+    )
+    up.set_defaults(run=_up)
+    commands.add_parser("down", help="stop everything and leave the machine as it was").set_defaults(run=_down)
+    commands.add_parser("status", help="say what runs").set_defaults(run=_status)
+    build = commands.add_parser("tools", help="build the programs that are missing")
+    build.add_argument("names", nargs="*", help=f"all unless named: {', '.join(tools.TOOLS)}")
+    build.set_defaults(run=_tools)
+    return parser
+
+
+def _state(asked: argparse.Namespace) -> State:
+    if asked.dir:
+        return State(asked.dir.absolute())
+    return State(default_state_folder())
+
+
+def _up(asked: argparse.Namespace) -> None:
+    if asked.api_only:
+        server = apionly.start_api_server(_api_only(_state(asked)), port=asked.port)
+        say(f"up: export KUBECONFIG={server.kubeconfig}")
+    else:
+        cluster.up(_state(asked), gpus=asked.gpus)
+
+
+def _down(asked: argparse.Namespace) -> None:
+    state = _state(asked)
+    for each in (_api_only(state), state):
+        cluster.down(each)
+
+
+def _api_only(state: State) -> State:
+    # Apart from the node's folder: both may be up at once.
+    return State(state.root.with_name(f"{state.root.name}-api"))
+
+
+def _status(asked: argparse.Namespace) -> None:
+    state = _state(asked)
+    for each in (_api_only(state), state):
+        for line in status.lines(each):
+            say(line)
+
+
+def _tools(asked: argparse.Namespace) -> None:
+    for name, path in tools.ensure(asked.names or tools.TOOLS).items():
+        say(f"{name} {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

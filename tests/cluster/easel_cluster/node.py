@@ -1,0 +1,261 @@
+"""The node: containerd, kubelet, kube-proxy and CoreDNS, and what each is told.
+
+All run inside the node's namespaces. Pods are joined by the `ptp` plugin, one link for each pod with the node as its router:
+on a bridge, answers of a Service would bypass the node's address translation unless the kernel filters bridges too.
+NetworkPolicy is accepted by the API server but enforced by nobody here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from easel_cluster.controlplane import POD_CIDR, ControlPlane, answers
+from easel_cluster.layout import cache_folder
+from easel_cluster.namespaces import CGROUP, NODE_ADDRESS, NODE_NAME
+from easel_cluster.pki import tls_context
+from easel_cluster.processes import SYSTEM_PATH, Program
+from easel_cluster.tools import CNI_PLUGINS
+
+POD_IMAGE = "docker.io/easel/pod:dev"
+SOCKET = "/run/containerd/containerd.sock"
+DNS_HEALTH_PORT = 8053
+DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True)
+class Node:
+    """The node's programs, written down for a control plane; `inside` is the namespaces' first process."""
+
+    plane: ControlPlane
+    inside: int
+
+    def containerd(self) -> Program:
+        """The container runtime. Its images outlive the cluster, in the cache."""
+        file = self._write("containerd.toml", self._containerd_config())
+        self._write("cni/10-easel.conflist", json.dumps(CNI))
+        tools = self.plane.tools
+        path = f"{tools['containerd-shim-runc-v2'].parent}:{tools['runc'].parent}:{SYSTEM_PATH}"
+        # What the socket answers is asked through `ctr`: from outside the namespaces the socket has no path.
+        healthy = f"/proc/{self.inside}/root{SOCKET}"
+        return Program(
+            "containerd",
+            (str(tools["containerd"]), "--config", str(file)),
+            lambda: Path(healthy).is_socket(),
+            environment={"PATH": path},
+            inside=self.inside,
+        )
+
+    def kubelet(self) -> Program:
+        """The node agent, authenticated and authorised as in any cluster."""
+        authority, plane = self.plane.authority(), self.plane
+        config = self._write("kubelet.json", json.dumps(self._kubelet_config(), indent=1))
+        kubeconfig = plane.kubeconfig("kubelet", f"system:node:{NODE_NAME}", "system:nodes")
+        admin = authority.client("admin", "easel-admin", "system:masters")
+        context = tls_context(authority.certificate, admin)
+        return Program(
+            "kubelet",
+            (
+                str(plane.tools["kubelet"]), "--config", str(config), "--kubeconfig", str(kubeconfig),
+                "--root-dir", str(plane.state.data / "kubelet"), "--hostname-override", NODE_NAME, "--node-ip", NODE_ADDRESS,
+            ),
+            lambda: answers(f"https://{NODE_ADDRESS}:10250/healthz", context),
+            inside=self.inside,
+        )  # fmt: skip
+
+    def proxy(self) -> Program:
+        """kube-proxy with nftables."""
+        kubeconfig = self.plane.kubeconfig("kube-proxy", "system:kube-proxy")
+        config = self._write("kube-proxy.json", json.dumps(_proxy_config(kubeconfig), indent=1))
+        return Program(
+            "kube-proxy",
+            (str(self.plane.tools["kube-proxy"]), "--config", str(config)),
+            lambda: answers(f"http://{NODE_ADDRESS}:10256/healthz"),
+            inside=self.inside,
+        )
+
+    def dns(self) -> Program:
+        """CoreDNS on the node's own address; names outside the cluster do not exist, and are said not to at once."""
+        kubeconfig = self.plane.kubeconfig("coredns", "easel:coredns")
+        config = self._write("Corefile", COREFILE.format(kubeconfig=kubeconfig))
+        return Program(
+            "coredns",
+            (str(self.plane.tools["coredns"]), "-conf", str(config)),
+            lambda: answers(f"http://{NODE_ADDRESS}:{DNS_HEALTH_PORT}/ready"),
+            inside=self.inside,
+        )
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.plane.state.config / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def _containerd_config(self) -> str:
+        tools, config = self.plane.tools, self.plane.state.config
+        return CONTAINERD.format(
+            root=containerd_folder(),
+            socket=SOCKET,
+            pause=POD_IMAGE,
+            runc=tools["runc"],
+            plugins=json.dumps([str(tools[name].parent) for name in CNI_PLUGINS]),
+            networks=config / "cni",
+        )
+
+    def _kubelet_config(self) -> dict[str, object]:
+        authority, state = self.plane.authority(), self.plane.state
+        serving = authority.server(
+            "kubelet-serving", f"system:node:{NODE_NAME}", [NODE_NAME, NODE_ADDRESS], ["system:nodes"]
+        )
+        # Pods with `dnsPolicy: Default` get the node's own resolver, which is CoreDNS too.
+        resolver = self._write("resolv.conf", f"nameserver {NODE_ADDRESS}\n")
+        return KUBELET | {
+            "address": NODE_ADDRESS,
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(authority.certificate)},
+            },
+            "tlsCertFile": str(serving.certificate),
+            "tlsPrivateKeyFile": str(serving.key),
+            "resolvConf": str(resolver),
+            "podLogsDir": str(state.data / "pod-logs"),
+            "volumePluginDir": str(state.data / "volume-plugins"),
+            "staticPodPath": "",
+        }
+
+
+def containerd_folder() -> Path:
+    """Where images are kept between clusters: unpacking gigabytes anew at each `up` would cost minutes."""
+    return cache_folder() / "containerd"
+
+
+def client_command(ctr: Path) -> tuple[str, ...]:
+    """The beginning of a command line for containerd's own client, among Kubernetes' images; to be run inside."""
+    return (str(ctr), "--address", SOCKET, "--namespace", "k8s.io")
+
+
+def dns_permissions() -> Sequence[object]:
+    """What CoreDNS may read."""
+    rules = [
+        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    ]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "easel:coredns"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "easel:coredns"}
+    group = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "easel:coredns"}}
+    return (
+        group | {"kind": "ClusterRole", "rules": rules},
+        group | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]},
+    )
+
+
+def _proxy_config(kubeconfig: Path) -> dict[str, object]:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": {"kubeconfig": str(kubeconfig)},
+        "clusterCIDR": POD_CIDR,
+        "hostnameOverride": NODE_NAME,
+        "healthzBindAddress": f"{NODE_ADDRESS}:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        # The table of connections belongs to the whole machine: zero leaves its size and time-outs alone.
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "oomScoreAdj": 0,
+    }
+
+
+KUBELET: dict[str, object] = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "containerRuntimeEndpoint": f"unix://{SOCKET}",
+    "clusterDNS": [NODE_ADDRESS],
+    "clusterDomain": DOMAIN,
+    "cgroupDriver": "cgroupfs",
+    "cgroupRoot": f"/{CGROUP}",
+    "failCgroupV1": False,
+    "failSwapOn": False,
+    "authorization": {"mode": "Webhook"},
+    # The disk is the developer's: the node complains only when it is all but full, and never throws images away.
+    "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+    "imageGCHighThresholdPercent": 100,
+    "imageGCLowThresholdPercent": 99,
+    # Lowering a score needs a capability that containers and small machines lack.
+    "oomScoreAdj": 0,
+    # Tests wait on what these two tell the API server.
+    "nodeStatusUpdateFrequency": "4s",
+    "syncFrequency": "10s",
+}
+
+CNI = {
+    "cniVersion": "1.0.0",
+    "name": "easel",
+    "plugins": [
+        {
+            "type": "ptp",
+            "ipMasq": False,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": POD_CIDR}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }
+    ],
+}
+
+CONTAINERD = """\
+version = 3
+root = "{root}"
+state = "/run/containerd"
+disabled_plugins = [
+  "io.containerd.nri.v1.nri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.image-verifier.v1.bindir",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.erofs",
+]
+
+[grpc]
+  address = "{socket}"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{pause}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+  # Without CAP_SYS_RESOURCE no sandbox would start: its score would be lower than our own.
+  restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = {plugins}
+  conf_dir = "{networks}"
+  use_internal_loopback = true
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  BinaryName = "{runc}"
+  SystemdCgroup = false
+"""
+
+COREFILE = f"""\
+{DOMAIN}:53 in-addr.arpa:53 {{{{
+    bind {NODE_ADDRESS}
+    errors
+    ready {NODE_ADDRESS}:{DNS_HEALTH_PORT}
+    kubernetes {DOMAIN} in-addr.arpa {{{{
+        kubeconfig {{kubeconfig}}
+        ttl 1
+    }}}}
+}}}}
+.:53 {{{{
+    bind {NODE_ADDRESS}
+    errors
+    template ANY ANY {{{{
+        rcode NXDOMAIN
+    }}}}
+}}}}
+"""

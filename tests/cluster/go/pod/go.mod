@@ -1,0 +1,3 @@
+module easel.dev/tests/cluster/pod
+
+go 1.26.0
