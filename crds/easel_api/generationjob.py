@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import ApiModel, Column, Immutable, KindInfo, ListMap, Name, ObjectMeta, ObjectName, Rule
+from .base import (
+    NAME_RULE,
+    PATTERN_WORDS,
+    ApiModel,
+    Column,
+    Immutable,
+    KindInfo,
+    ListMap,
+    ListSet,
+    Name,
+    ObjectMeta,
+    ObjectName,
+    Rule,
+    Transition,
+)
 from .conditions import Condition
-from .tasks import TAKES, Task
+from .tasks import TAKES, Takes, Task
+from .uris import BUCKET_PATTERN, FILE_IN_CLUSTER, INPUT_PATTERN, no_climbing
 
 KIND = KindInfo(
     kind="GenerationJob",
@@ -34,16 +50,30 @@ MAX_ITEMS = 1024
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
 
+VARIABLE_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+PREFIX_PATTERN = r"^([A-Za-z0-9][-._A-Za-z0-9]*/)*$"
+ENDPOINT_PATTERN = r"^https?://[^[:space:]@?#]+$"
+REGION_PATTERN = r"^[-a-z0-9]+$"
+PATTERN_WORDS.update(
+    {
+        VARIABLE_PATTERN: "Letters, digits and _, starting with a letter.",
+        PREFIX_PATTERN: "Folders of letters, digits, -, . and _, each followed by a slash and none starting with a dot, such as art/mugs/.",
+        ENDPOINT_PATTERN: "http:// or https:// and a host, without user, password or query, such as https://s3.example.org.",
+        REGION_PATTERN: "Lower-case letters, digits and -, such as eu-central-1.",
+    }
+)
+
+MAX_PROMPT = 8000
+"""Characters of a prompt after its placeholders are filled."""
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=63)]
+VariableName = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN, max_length=63)]
 VariableValue = Annotated[str, StringConstraints(max_length=256)]
-InputUri = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(s3://[a-z0-9][-.a-z0-9]+/.+|pvc://[a-z0-9][-.a-z0-9]*/.+|file://.+)$", max_length=1024
-    ),
-]
-Prefix = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-._A-Za-z0-9]*/)*$", max_length=512)]
+VariableValues = Annotated[list[VariableValue], ListSet(), Field(min_length=1, max_length=64)]
+InputUri = Annotated[str, StringConstraints(pattern=INPUT_PATTERN, max_length=1024)]
+Prefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN, max_length=512)]
+Seed = Annotated[int, Field(ge=0, le=4294967295)]
+Pixels = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
 
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 CLIP_FORMATS = ("mp4", "gif", "webp")
@@ -96,11 +126,13 @@ class Prompt(ApiModel):
 class InputFile(ApiModel):
     """A picture to start from."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (no_climbing("uri", lambda source: source.uri),)
+
     uri: Annotated[
         InputUri,
         Field(
             description="s3://BUCKET/KEY (read with the output store's endpoint and credentials), pvc://CLAIM/PATH in the "
-            "job's own namespace, or file://PATH, which only `easel run` accepts."
+            "job's own namespace, or file://PATH, which only `easel run` accepts. PNG, JPEG or WebP."
         ),
     ]
 
@@ -118,41 +150,43 @@ class Parameters(ApiModel):
     """How to make the pictures."""
 
     width: Annotated[
-        int | None,
-        Field(
-            ge=64,
-            le=4096,
-            multiple_of=8,
-            description="Pixels, a multiple of 8. Default: the model's own size, or the input image's.",
-        ),
+        Pixels | None,
+        Field(description="Width in pixels. Default: the model's own, or the input image's."),
     ] = None
     height: Annotated[
-        int | None,
-        Field(
-            ge=64,
-            le=4096,
-            multiple_of=8,
-            description="Pixels, a multiple of 8. Default: the model's own size, or the input image's.",
-        ),
+        Pixels | None,
+        Field(description="Height in pixels. Default: the model's own, or the input image's."),
     ] = None
-    steps: Annotated[int, Field(ge=1, le=200, description="Denoising steps. Default 20.")] = 20
+    steps: Annotated[int, Field(ge=1, le=200, description="Denoising steps.")] = 20
     guidance_scale: Annotated[
-        float, Field(ge=0, le=50, description="How closely to follow the prompt (classifier-free guidance). Default 4.")
+        float,
+        Field(
+            ge=0,
+            le=50,
+            description="How closely to follow the prompt (classifier-free guidance); 1 and below leave guidance off.",
+        ),
     ] = 4.0
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, le=4294967295)]],
-        Field(min_length=1, max_length=1024, description="One result for each prompt and seed. Default [0]."),
+        list[Seed],
+        ListSet(),
+        Field(
+            min_length=1, max_length=1024, description="One result for each prompt and seed; all differ. Default: [0]."
+        ),
     ] = [0]
     strength: Annotated[
         float | None,
         Field(
             gt=0,
             le=1,
-            description="How much of the input image may change, for image-to-image (default 0.8) and inpaint (default 1).",
+            description="Share of the input image that may change. Default: 0.8 for image-to-image, 1 for inpaint; other tasks take none.",
         ),
     ] = None
-    frames: Annotated[int | None, Field(ge=2, le=256, description="Frames of a clip. Default 8.")] = None
-    fps: Annotated[int | None, Field(ge=1, le=60, description="Frames per second of a clip. Default 8.")] = None
+    frames: Annotated[
+        int | None, Field(ge=2, le=256, description="Frames of a clip. Default: 8. text-to-video only.")
+    ] = None
+    fps: Annotated[
+        int | None, Field(ge=1, le=60, description="Frames per second of a clip. Default: 8. text-to-video only.")
+    ] = None
 
 
 class SecretReference(ApiModel):
@@ -167,22 +201,22 @@ class S3Store(ApiModel):
     bucket: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]$",
+            pattern=BUCKET_PATTERN,
             max_length=63,
             description="Name of the bucket; it must exist.",
         ),
     ]
     prefix: Annotated[
         Prefix,
-        Field(description="Prefix of every key, ending in a slash. Default: none; the job's name always follows."),
+        Field(description="Prefix of every key. Default: none; the job's name always follows."),
     ] = ""
     endpoint: Annotated[
         str | None,
-        Field(max_length=512, pattern=r"^https?://[^\s@?#]+$", description="URL of the S3 endpoint. Default: AWS."),
+        Field(max_length=512, pattern=ENDPOINT_PATTERN, description="URL of the S3 endpoint. Default: AWS."),
     ] = None
     region: Annotated[
         str | None,
-        Field(max_length=64, pattern=r"^[-a-z0-9]+$", description="Region of the bucket. Default us-east-1."),
+        Field(max_length=64, pattern=REGION_PATTERN, description="Region of the bucket. Default: us-east-1."),
     ] = None
     credentials_secret_ref: Annotated[
         SecretReference | None,
@@ -197,7 +231,10 @@ class ClaimStore(ApiModel):
     """A PersistentVolumeClaim in the job's own namespace."""
 
     claim_name: Annotated[ObjectName, Field(description="Name of the PersistentVolumeClaim.")]
-    path: Annotated[Prefix, Field(description="Folder in the volume, ending in a slash. Default: its root.")] = ""
+    path: Annotated[
+        Prefix,
+        Field(description="Folder in the volume. Default: its root; a folder with the job's name always follows."),
+    ] = ""
 
 
 class Store(ApiModel):
@@ -218,8 +255,8 @@ class Store(ApiModel):
 class Previews(ApiModel):
     """Small pictures of unfinished work."""
 
-    every_steps: Annotated[int, Field(ge=1, le=200, description="A preview every so many steps.")]
-    size: Annotated[int, Field(ge=32, le=256, description="Longest side in pixels. Default 128.")] = 128
+    every_steps: Annotated[int, Field(ge=1, le=200, description="A preview after every so many denoising steps.")]
+    size: Annotated[int, Field(ge=32, le=256, description="Longest side in pixels.")] = 128
 
 
 class Output(ApiModel):
@@ -230,15 +267,33 @@ class Output(ApiModel):
     ] = None
     format: Annotated[
         Literal["png", "jpeg", "webp", "mp4", "gif"] | None,
-        Field(description="png, jpeg or webp for pictures (default png); mp4, gif or webp for clips (default mp4)."),
+        Field(
+            description="Default: png for pictures, mp4 for clips. Pictures: png, jpeg or webp; clips: mp4, gif or webp."
+        ),
     ] = None
     previews: Annotated[
         Previews | None, Field(description="Store small pictures of unfinished work. Default: none.")
     ] = None
 
 
+def _uris(spec: GenerationJobSpec) -> list[str]:
+    sources = (spec.inputs.image, spec.inputs.mask) if spec.inputs else ()
+    return [source.uri for source in sources if source is not None]
+
+
 def _has_input(spec: GenerationJobSpec, name: str) -> bool:
     return spec.inputs is not None and getattr(spec.inputs, name) is not None
+
+
+def _tasks(taking: Callable[[Takes], bool]) -> str:
+    """The tasks that take something, as a list in CEL."""
+    return str([str(task) for task, takes in TAKES.items() if taking(takes)])
+
+
+_NO_INPUT_STARTS_WITH = (
+    "(!has(self.inputs.image) || !self.inputs.image.uri.startsWith('{0}')) && "
+    "(!has(self.inputs.mask) || !self.inputs.mask.uri.startsWith('{0}'))"
+)
 
 
 class GenerationJobSpec(ApiModel):
@@ -246,34 +301,39 @@ class GenerationJobSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="(self.task in ['image-to-image', 'inpaint']) == (has(self.inputs) && has(self.inputs.image))",
+            cel=f"(self.task in {_tasks(lambda takes: takes.image)}) == (has(self.inputs) && has(self.inputs.image))",
             message="image-to-image and inpaint need inputs.image; other tasks take none",
             holds=lambda spec: TAKES[spec.task].image == _has_input(spec, "image"),
             path="inputs.image",
         ),
         Rule(
-            cel="(self.task == 'inpaint') == (has(self.inputs) && has(self.inputs.mask))",
+            cel=f"(self.task in {_tasks(lambda takes: takes.mask)}) == (has(self.inputs) && has(self.inputs.mask))",
             message="inpaint needs inputs.mask; other tasks take none",
             holds=lambda spec: TAKES[spec.task].mask == _has_input(spec, "mask"),
             path="inputs.mask",
         ),
         Rule(
-            cel="self.task in ['image-to-image', 'inpaint'] || !has(self.parameters) || !has(self.parameters.strength)",
+            cel=f"self.task in {_tasks(lambda takes: takes.strength)} || !has(self.parameters) || !has(self.parameters.strength)",
             message="strength is for image-to-image and inpaint only",
             holds=lambda spec: TAKES[spec.task].strength or spec.parameters.strength is None,
             path="parameters.strength",
         ),
         Rule(
-            cel="self.task == 'text-to-video' || !has(self.parameters) || (!has(self.parameters.frames) && !has(self.parameters.fps))",
-            message="frames and fps are for text-to-video only",
-            holds=lambda spec: (
-                TAKES[spec.task].video or (spec.parameters.frames is None and spec.parameters.fps is None)
-            ),
+            cel=f"self.task in {_tasks(lambda takes: takes.video)} || !has(self.parameters) || !has(self.parameters.frames)",
+            message="frames is for text-to-video only",
+            holds=lambda spec: TAKES[spec.task].video or spec.parameters.frames is None,
             path="parameters.frames",
         ),
         Rule(
-            cel="!has(self.output.format) || (self.task == 'text-to-video' ? self.output.format in ['mp4', 'gif', 'webp'] "
-            ": self.output.format in ['png', 'jpeg', 'webp'])",
+            cel=f"self.task in {_tasks(lambda takes: takes.video)} || !has(self.parameters) || !has(self.parameters.fps)",
+            message="fps is for text-to-video only",
+            holds=lambda spec: TAKES[spec.task].video or spec.parameters.fps is None,
+            path="parameters.fps",
+        ),
+        Rule(
+            cel="!has(self.output) || !has(self.output.format) || "
+            f"(self.task in {_tasks(lambda takes: takes.video)} ? self.output.format in {list(CLIP_FORMATS)} "
+            f": self.output.format in {list(PICTURE_FORMATS)})",
             message="pictures are png, jpeg or webp; clips are mp4, gif or webp",
             holds=lambda spec: (
                 spec.output.format is None
@@ -282,29 +342,44 @@ class GenerationJobSpec(ApiModel):
             path="output.format",
         ),
         Rule(
-            cel="has(self.output.store)",
+            cel="has(self.output) && has(self.output.store)",
             message="a job in a cluster needs output.store",
             holds=lambda spec: spec.output.store is not None,
             path="output.store",
             cluster_only=True,
         ),
         Rule(
-            cel="!has(self.inputs) || ((!has(self.inputs.image) || !self.inputs.image.uri.startsWith('file://')) && "
-            "(!has(self.inputs.mask) || !self.inputs.mask.uri.startsWith('file://')))",
-            message="file:// works with `easel run` only; in a cluster use s3:// or pvc://",
+            cel=f"!has(self.inputs) || ({_NO_INPUT_STARTS_WITH.format('file://')})",
+            message=f"{FILE_IN_CLUSTER} s3:// or pvc://",
+            holds=lambda spec: not any(uri.startswith("file://") for uri in _uris(spec)),
+            path="inputs",
+            cluster_only=True,
+        ),
+        Rule(
+            cel="!has(self.inputs) || (has(self.output) && has(self.output.store) && has(self.output.store.s3)) || "
+            f"({_NO_INPUT_STARTS_WITH.format('s3://')})",
+            message="an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing",
             holds=lambda spec: (
-                not any(
-                    source is not None and source.uri.startswith("file://")
-                    for source in ((spec.inputs.image, spec.inputs.mask) if spec.inputs else ())
-                )
+                (spec.output.store is not None and spec.output.store.s3 is not None)
+                or not any(uri.startswith("s3://") for uri in _uris(spec))
             ),
             path="inputs",
             cluster_only=True,
         ),
     )
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition(
+            cel="!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+            message="cancel cannot be taken back",
+            holds=lambda old, new: new.cancel or not old.cancel,
+            path="cancel",
+        ),
+    )
 
     task: Annotated[
-        Task, Immutable(), Field(description="What to make: text-to-image, image-to-image, inpaint or text-to-video.")
+        Task,
+        Immutable(),
+        Field(description="What to make. The tasks differ in the inputs and parameters that they take."),
     ]
     backends: Annotated[
         list[BackendReference],
@@ -319,7 +394,7 @@ class GenerationJobSpec(ApiModel):
         list[Prompt], Immutable(), Field(min_length=1, max_length=256, description="What the pictures show.")
     ]
     matrix: Annotated[
-        dict[VariableName, Annotated[list[VariableValue], Field(min_length=1, max_length=64)]],
+        dict[VariableName, VariableValues],
         Immutable(),
         Field(
             max_length=8,
@@ -330,13 +405,13 @@ class GenerationJobSpec(ApiModel):
     parameters: Annotated[Parameters, Immutable(), Field(description="How to make the pictures.")] = Parameters()
     output: Annotated[Output, Immutable(), Field(description="Where results go and how they are encoded.")] = Output()
     max_attempts: Annotated[
-        int, Immutable(), Field(ge=1, le=10, description="Tries for each item when the backend fails. Default 3.")
+        int, Immutable(), Field(ge=1, le=10, description="Tries for each item when the backend fails.")
     ] = 3
     failure_policy: Annotated[
         FailurePolicy,
         Immutable(),
         Field(
-            description="AllOrNothing, the default: one failed item fails the job. KeepPartial: the job completes and names the failed items."
+            description="AllOrNothing: one failed item fails the job. KeepPartial: the job completes and names the failed items."
         ),
     ] = FailurePolicy.ALL_OR_NOTHING
     deadline_seconds: Annotated[
@@ -453,6 +528,8 @@ class GenerationJobStatus(ApiModel):
 
 class GenerationJob(ApiModel):
     """Pictures or clips to make, once."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
 
     api_version: Literal["easel.dev/v1alpha1"] = "easel.dev/v1alpha1"
     kind: Literal["GenerationJob"] = "GenerationJob"

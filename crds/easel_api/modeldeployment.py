@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from .base import ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, Rule
+from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, Rule
 from .conditions import Condition
 from .tasks import AdapterKind, Task, tasks_of
+from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
 
 KIND = KindInfo(
     kind="ModelDeployment",
@@ -28,13 +29,42 @@ KIND = KindInfo(
     scale=(".spec.replicas", ".status.replicas.ready"),
 )
 
-ModelSource = Annotated[
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+PRODUCT_PATTERN = r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+CPU_PATTERN = r"^([1-9][0-9]*m?|[0-9]+\.[0-9]{1,3})$"
+MEMORY_PATTERN = r"^[1-9][0-9]*(Mi|Gi)$"
+PATTERN_WORDS.update(
+    {
+        DIGEST_PATTERN: "sha256: and 64 lower-case hex digits.",
+        PRODUCT_PATTERN: "Letters, digits, -, _ and ., with a letter or digit at both ends.",
+        CPU_PATTERN: 'A quantity such as 2, 500m or "0.5".',
+        MEMORY_PATTERN: "A whole number and Mi or Gi, such as 4Gi.",
+    }
+)
+
+ModelSource = Annotated[str, StringConstraints(pattern=MODEL_PATTERN, max_length=1024)]
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN, max_length=71)]
+Pixels = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
+
+
+def _whole_number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+CpuQuantity = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(builtin://[a-z0-9][-a-z0-9/]*|pvc://[a-z0-9][-.a-z0-9]*/.*|file://.+)$", max_length=1024
+    StringConstraints(pattern=CPU_PATTERN, max_length=16),
+    BeforeValidator(_whole_number_as_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 1024},
+                {"type": "string", "pattern": CPU_PATTERN, "maxLength": 16},
+            ]
+        }
     ),
 ]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+"""A quantity; `cpu: 2` in a manifest is a number, and Kubernetes takes it everywhere else."""
 
 BUILTIN_MINIATURE = "builtin://miniature"
 BUILTIN_MOTION = "builtin://miniature/motion"
@@ -58,6 +88,8 @@ class RolloutStrategy(StrEnum):
 class Model(ApiModel):
     """Which model."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (no_climbing("source", lambda model: model.source),)
+
     source: Annotated[
         ModelSource,
         Field(
@@ -80,6 +112,8 @@ class Model(ApiModel):
 class Adapter(ApiModel):
     """Weights on top of the model."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (no_climbing("source", lambda adapter: adapter.source),)
+
     name: Annotated[Name, Field(description="Unique in this ModelDeployment.")]
     kind: Annotated[AdapterKind, Field(description="Motion: an AnimateDiff motion adapter, for text-to-video.")]
     source: Annotated[ModelSource, Field(description="Where its diffusers folder is; as in spec.model.source.")]
@@ -88,8 +122,8 @@ class Adapter(ApiModel):
 class Shape(ApiModel):
     """A picture size to warm up before the model counts as ready."""
 
-    width: Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")]
-    height: Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")]
+    width: Annotated[Pixels, Field(description="Width in pixels.")]
+    height: Annotated[Pixels, Field(description="Height in pixels.")]
 
 
 class Engine(ApiModel):
@@ -102,34 +136,25 @@ class Engine(ApiModel):
         list[Shape], Field(max_length=16, description="Sizes warmed up before Ready. Default: the model's own size.")
     ] = []
     max_concurrent_requests: Annotated[
-        int, Field(ge=1, le=256, description="Requests that generate at once; more wait in the engine. Default 16.")
+        int, Field(ge=1, le=256, description="Requests that generate at once; more wait in the engine.")
     ] = 16
 
 
 class Resources(ApiModel):
     """What one replica asks of its node."""
 
-    gpus: Annotated[
-        int, Field(ge=0, le=8, description="GPUs of a replica (nvidia.com/gpu). 0, the default, serves on the CPU.")
-    ] = 0
+    gpus: Annotated[int, Field(ge=0, le=8, description="GPUs of a replica (nvidia.com/gpu). 0 serves on the CPU.")] = 0
     gpu_product: Annotated[
         str | None,
         Field(
             max_length=63,
-            pattern=r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$",
-            description="Node label nvidia.com/gpu.product to run on, for example NVIDIA-H100-80GB-HBM3.",
+            pattern=PRODUCT_PATTERN,
+            description="Value of the node label nvidia.com/gpu.product to run on, for example NVIDIA-H100-80GB-HBM3. Default: any.",
         ),
     ] = None
-    cpu: Annotated[
-        str, Field(max_length=16, pattern=r"^[0-9]+(\.[0-9]+)?m?$", description="CPU request as a quantity. Default 1.")
-    ] = "1"
+    cpu: Annotated[CpuQuantity, Field(description="CPU request of a replica, in cores or millicores.")] = "1"
     memory: Annotated[
-        str,
-        Field(
-            max_length=16,
-            pattern=r"^[0-9]+(Mi|Gi)$",
-            description="Memory request and limit as a quantity. Default 4Gi.",
-        ),
+        str, Field(max_length=16, pattern=MEMORY_PATTERN, description="Memory request and limit of a replica.")
     ] = "4Gi"
 
 
@@ -138,9 +163,7 @@ class Rollout(ApiModel):
 
     strategy: Annotated[
         RolloutStrategy,
-        Field(
-            description="Drain, the default, stops the old replica first and needs no second GPU; Surge starts the new one first."
-        ),
+        Field(description="Drain stops the old replica first and needs no second GPU; Surge starts the new one first."),
     ] = RolloutStrategy.DRAIN
 
 
@@ -150,14 +173,14 @@ class ModelDeploymentSpec(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="!self.model.source.startsWith('file://')",
-            message="file:// works with `easel run` only; in a cluster use builtin:// or pvc://",
+            message=f"{FILE_IN_CLUSTER} builtin:// or pvc://",
             holds=lambda spec: not spec.model.source.startswith("file://"),
             path="model.source",
             cluster_only=True,
         ),
         Rule(
             cel="!has(self.adapters) || self.adapters.all(a, !a.source.startsWith('file://'))",
-            message="file:// works with `easel run` only; in a cluster use builtin:// or pvc://",
+            message=f"{FILE_IN_CLUSTER} builtin:// or pvc://",
             holds=lambda spec: not any(adapter.source.startswith("file://") for adapter in spec.adapters),
             path="adapters",
             cluster_only=True,
@@ -182,14 +205,12 @@ class ModelDeploymentSpec(ApiModel):
     ] = []
     engine: Annotated[Engine, Field(description="How the engine runs the model.")] = Engine()
     resources: Annotated[Resources, Field(description="What one replica asks of its node.")] = Resources()
-    replicas: Annotated[
-        int, Field(ge=0, le=64, description="Pods that serve this model. Default 1; 0 puts it to sleep.")
-    ] = 1
+    replicas: Annotated[int, Field(ge=0, le=64, description="Pods that serve this model; 0 puts it to sleep.")] = 1
     rollout: Annotated[Rollout, Field(description="How a change reaches the replicas.")] = Rollout()
     runtime_profile: Annotated[
         Name,
         Field(
-            description="Images, node selection and tolerations, defined by the platform in the chart's values. Default: default."
+            description="Name of a set of images, node selection and tolerations that the platform defines in the chart's values."
         ),
     ] = "default"
 
@@ -243,6 +264,16 @@ class ModelDeploymentStatus(ApiModel):
 
 class ModelDeployment(ApiModel):
     """A diffusion model served by NVIDIA Triton in pods of this namespace."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        NAME_RULE,
+        Rule(
+            cel="self.metadata.name.matches('^[a-z]')",
+            message="the name of a ModelDeployment starts with a letter, since it names a Service too",
+            holds=lambda deployment: deployment.metadata.name[:1].isalpha(),
+            path="metadata.name",
+        ),
+    )
 
     api_version: Literal["easel.dev/v1alpha1"] = "easel.dev/v1alpha1"
     kind: Literal["ModelDeployment"] = "ModelDeployment"

@@ -1,0 +1,174 @@
+"""Lowers pydantic's JSON schema to a structural schema, the part of JSON Schema that an API server takes.
+
+What an API server refuses and pydantic emits: `$ref`, `anyOf` with null, `const`, numeric `exclusiveMinimum`,
+`uniqueItems`, `additionalProperties: false` beside properties, `patternProperties`, `propertyNames`, fields without a
+type. Each is turned into what says the same, or refused here with its path. Defaults are left out: an API server writes
+them into objects, and then they cannot change; ours live in the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .describe import describe
+
+Schema = dict[str, Any]
+
+_NOISE = {"title", "default", "examples", "discriminator", "deprecated"}
+_KEPT = {
+    "description", "type", "enum", "pattern", "required", "nullable",
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minimum", "maximum", "multipleOf",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string", "x-kubernetes-validations",
+    "x-kubernetes-preserve-unknown-fields",
+}  # fmt: skip
+_FORMATS = {"int32", "int64", "date-time", "byte"}
+_SCALARS = {"string", "integer", "number", "boolean"}
+_INT_OR_STRING = {"integer", "string"}
+
+
+class Unlowerable(Exception):
+    """A construct that no structural schema can say; `path` is where it stands."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+
+
+def lower(schema: Schema, *, path: str = "", described: bool = False) -> Schema:
+    """The structural schema of a JSON schema with `$defs`; `described` adds ranges and defaults to descriptions."""
+    inlined = _inline(schema, schema.get("$defs", {}), path, ())
+    return _structural(describe(inlined) if described else inlined, path)
+
+
+def _inline(schema: Schema, defs: dict[str, Schema], path: str, open_refs: tuple[str, ...]) -> Schema:
+    """The schema with each `$ref` replaced by what it names, and unions reduced."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix("#/$defs/")
+        if name in open_refs:
+            raise Unlowerable(path, f"{name} contains itself")
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return _inline(defs[name] | beside, defs, path, (*open_refs, name))
+    schema = _reduce_union(schema, path)
+    if "$ref" in schema:
+        return _inline(schema, defs, path, open_refs)
+
+    def go(child: Schema, name: str) -> Schema:
+        return _inline(child, defs, f"{path}{name}", open_refs)
+
+    return _map_children({key: value for key, value in schema.items() if key != "$defs"}, go)
+
+
+def _map_children(schema: Schema, change: Callable[[Schema, str], Schema]) -> Schema:
+    """The schema with `change(child, name)` in place of each schema inside it."""
+    changed = dict(schema)
+    if "properties" in schema:
+        changed["properties"] = {name: change(child, f".{name}") for name, child in schema["properties"].items()}
+    if "patternProperties" in schema:
+        changed["patternProperties"] = {key: change(child, ".*") for key, child in schema["patternProperties"].items()}
+    for key, name in (("items", "[]"), ("additionalProperties", ".*")):
+        if isinstance(schema.get(key), dict):
+            changed[key] = change(schema[key], name)
+    return changed
+
+
+def _reduce_union(schema: Schema, path: str) -> Schema:
+    """`X | None` is an optional X; `int | str` has an extension of its own; other unions cannot be said."""
+    union = schema.get("anyOf") or schema.get("oneOf")
+    if union is None:
+        return schema
+    beside = {key: value for key, value in schema.items() if key not in {"anyOf", "oneOf"}}
+    members = [member for member in union if member.get("type") != "null"]
+    if len(members) == 1:
+        return {**members[0], **beside}
+    if {member.get("type") for member in members} == _INT_OR_STRING and len(members) == len(_INT_OR_STRING):
+        merged = {key: value for member in members for key, value in member.items() if key != "type"}
+        return merged | {"x-kubernetes-int-or-string": True} | beside
+    raise Unlowerable(path, "a union of types; make it an object with one optional field for each")
+
+
+def _structural(schema: Schema, path: str) -> Schema:
+    lowered: Schema = {key: value for key, value in schema.items() if key in _KEPT}
+    for key, value in schema.items():
+        if key not in _KEPT and key not in _NOISE:
+            _translate(lowered, key, value, path)
+    _check_type(lowered, path)
+    _check_list(lowered, path)
+    return _map_children(lowered, lambda child, name: _structural(child, f"{path}{name}"))
+
+
+def _translate(lowered: Schema, key: str, value: Any, path: str) -> None:
+    match key:
+        case "properties" | "items":
+            lowered[key] = value
+        case "const":
+            lowered["enum"] = [value]
+        case "exclusiveMinimum":
+            lowered |= {"minimum": value, "exclusiveMinimum": True}
+        case "exclusiveMaximum":
+            lowered |= {"maximum": value, "exclusiveMaximum": True}
+        case "uniqueItems":
+            lowered["x-kubernetes-list-type"] = "set"
+        case "additionalProperties":
+            _translate_additional(lowered, value, path)
+        case "patternProperties":
+            _translate_pattern_properties(lowered, value, path)
+        case "propertyNames":
+            _translate_property_names(lowered, value, path)
+        case "format" if value in _FORMATS:
+            lowered[key] = value
+        case _:
+            raise Unlowerable(path, f"{key} has no place in a structural schema")
+
+
+def _translate_additional(lowered: Schema, value: Any, path: str) -> None:
+    if value is True:
+        raise Unlowerable(path, "any field is allowed; name them, or preserve unknown fields")
+    # Without it, pruning and strict field validation refuse unknown fields all the same.
+    if value is not False:
+        lowered["additionalProperties"] = value
+
+
+def _translate_pattern_properties(lowered: Schema, value: dict[str, Schema], path: str) -> None:
+    if len(value) != 1:
+        raise Unlowerable(path, "keys of more than one pattern")
+    ((pattern, child),) = value.items()
+    lowered["additionalProperties"] = child
+    _add_key_rule(lowered, f"key.matches(r'{pattern}')", f"each name must match {pattern}")
+
+
+def _translate_property_names(lowered: Schema, value: Schema, path: str) -> None:
+    if unknown := set(value) - {"maxLength", "pattern", "type", "title"}:
+        raise Unlowerable(path, f"names of fields bound by {', '.join(sorted(unknown))}")
+    if "pattern" in value:
+        _add_key_rule(lowered, f"key.matches(r'{value['pattern']}')", f"each name must match {value['pattern']}")
+    if "maxLength" in value:
+        limit = value["maxLength"]
+        _add_key_rule(lowered, f"key.size() <= {limit}", f"each name has at most {limit} characters")
+
+
+def _add_key_rule(lowered: Schema, cel: str, message: str) -> None:
+    rules = [*lowered.get("x-kubernetes-validations", []), {"rule": f"self.all(key, {cel})", "message": message}]
+    lowered["x-kubernetes-validations"] = rules
+
+
+def _check_type(lowered: Schema, path: str) -> None:
+    if "type" in lowered and lowered["type"] not in _SCALARS | {"object", "array"}:
+        raise Unlowerable(path, f"type {lowered['type']}")
+    if "type" not in lowered and "x-kubernetes-int-or-string" not in lowered:
+        raise Unlowerable(path, "no type")
+    if lowered.get("type") == "array" and "items" not in lowered:
+        raise Unlowerable(path, "a list of anything")
+
+
+def _check_list(lowered: Schema, path: str) -> None:
+    items = lowered.get("items", {})
+    match lowered.get("x-kubernetes-list-type"):
+        case "set" if items.get("type") not in _SCALARS:
+            raise Unlowerable(path, "a set of objects or lists; make it a list map")
+        case "map":
+            loose = set(lowered.get("x-kubernetes-list-map-keys", [])) - set(items.get("required", []))
+            if loose or "x-kubernetes-list-map-keys" not in lowered:
+                raise Unlowerable(path, f"keys of a list map that are not required: {', '.join(sorted(loose))}")
+        case _:
+            return
