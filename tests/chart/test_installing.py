@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from easel_cluster.cluster import ApiServer, temporary_api_server
+from easel_cluster.apionly import ApiServer, temporary_api_server
 from easel_installed.chart import Helm, Manifest
 
 pytestmark = pytest.mark.apiserver

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from easel_installed.chart import Helm, Manifest
 
+from easel_operator.core import permissions
+
 VALUES: Manifest = {"crds": {"install": False}, "namespaces": ["art", "studio"]}
 
 # Each is a way to more power than the role says: reading credentials, granting oneself more, acting as another, running
@@ -46,6 +48,22 @@ def test_no_role_can_be_turned_into_more(rendered: list[Manifest]) -> None:
     assert granted
     assert not {triple for triple in granted if triple[1] in NEVER_RESOURCES or triple[2] in NEVER_VERBS}
     assert not {triple for triple in granted if triple[0] in ("*", "rbac.authorization.k8s.io")}
+
+
+def declared(rules: tuple[permissions.Permission, ...]) -> set[tuple[str, str, str]]:
+    """What the operator's code says it needs, in the same shape."""
+    return {(rule.group, resource, verb) for rule in rules for resource in rule.resources for verb in rule.verbs}
+
+
+def test_the_operator_may_do_exactly_what_its_code_says(rendered: list[Manifest]) -> None:
+    operators = [role for role in roles(rendered) if role["metadata"]["name"] == "easel-operator"]
+    assert [role["metadata"]["namespace"] for role in operators] == ["art", "studio"]
+    for role in operators:
+        assert triples(role) == declared(permissions.WATCHED_NAMESPACE)
+    (lease,) = [role for role in roles(rendered) if role["metadata"]["name"] == "easel-operator-lease"]
+    assert triples(lease) == declared(permissions.LEASE_NAMESPACE)
+    by_name = [rule for rule in lease["rules"] if rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in by_name] == [["easel-operator"]]
 
 
 def test_the_operator_is_bound_in_the_watched_namespaces_alone(rendered: list[Manifest]) -> None:

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from easel_installed.chart import CHART, Helm, Manifest
 
+from easel_operator.core.configuration import Configuration
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "chart"
 
 MONITORS = ("monitoring.coreos.com/v1/ServiceMonitor", "monitoring.coreos.com/v1/PodMonitor")
@@ -66,6 +68,16 @@ def test_golden_of_the_defaults(helm: Helm) -> None:
 
 def test_golden_of_everything_set(helm: Helm) -> None:
     golden("everything", helm.render("easel-system", EVERYTHING, apis=MONITORS))
+
+
+@pytest.mark.parametrize("values", [DEFAULTS, EVERYTHING, DEFAULTS | {"worker": {"resources": {"limits": {"cpu": 1}}}}])
+def test_the_operator_understands_its_configuration(helm: Helm, values: Manifest) -> None:
+    (config,) = [doc for doc in helm.render("easel-system", values) if doc["kind"] == "ConfigMap"]
+    configuration = Configuration.model_validate(yaml.safe_load(config["data"]["operator.yaml"]))
+    assert configuration.namespaces == tuple(sorted(values.get("namespaces", ["easel-system"])))
+    assert configuration.lease_namespace == "easel-system"
+    assert set(configuration.runtime_profiles) >= {"default"}
+    assert configuration.operator_pod_selector.namespace_labels == {"kubernetes.io/metadata.name": "easel-system"}
 
 
 def test_lint_finds_nothing(helm: Helm) -> None:

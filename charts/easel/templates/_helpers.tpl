@@ -40,7 +40,13 @@ leaseName: {{ include "easel.operator" . }}
 workerImage: {{ include "easel.image" (list .Values.image .Chart.AppVersion) }}
 workerImagePullPolicy: {{ .Values.image.pullPolicy }}
 workerServiceAccount: easel-worker
-workerResources: {{ toJson .Values.worker.resources }}
+workerResources:
+{{- range $which, $amounts := .Values.worker.resources }}
+  {{ $which }}:
+  {{- range $resource, $amount := $amounts }}
+    {{ $resource }}: {{ $amount | toString | quote }}
+  {{- end }}
+{{- end }}
 runtimeServiceAccount: easel-runtime
 runtimeProfiles:
 {{- range $name, $profile := .Values.runtimeProfiles }}

@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-from easel_cluster.cluster import Kubectl
+from easel_cluster.kubectl import Kubectl
 from prometheus_client.parser import text_string_to_metric_families
 
 from easel_installed.waiting import until
@@ -76,7 +76,11 @@ class Counting:
         """Until every engine was read anew."""
         marks = dict(self._marks)
         alive = set(self._lives())
-        until("a fresh reading", lambda: all(self._marks.get(life, 0) > marks.get(life, 0) + 1 for life in alive), seconds=60)
+        until(
+            "a fresh reading",
+            lambda: all(self._marks.get(life, 0) > marks.get(life, 0) + 1 for life in alive),
+            seconds=60,
+        )
 
     def _watch(self) -> None:
         while not self._closing.wait(PERIOD_SECONDS):

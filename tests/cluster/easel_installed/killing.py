@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from easel_cluster.cluster import Kubectl
+from easel_cluster.kubectl import Kubectl
 
 Manifest = dict[str, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from easel_cluster.cluster import Kubectl
+from easel_cluster.kubectl import Kubectl
 from easel_cluster.s3 import S3Server
 
 from easel_installed import manifests
@@ -100,8 +100,7 @@ class Site:
         return [
             pod
             for pod in self.all_pods(labels, namespace=namespace, **owner)
-            if pod["status"].get("phase") not in ("Succeeded", "Failed")
-            and "deletionTimestamp" not in pod["metadata"]
+            if pod["status"].get("phase") not in ("Succeeded", "Failed") and "deletionTimestamp" not in pod["metadata"]
         ]
 
     def folder(self, name: str, prefix: str = "") -> str:

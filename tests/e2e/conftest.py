@@ -1,0 +1,54 @@
+"""Easel on a real node: installed once for the session, used by every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from easel_cluster.cluster import Cluster
+from easel_installed import manifests
+from easel_installed.counting import Counting
+from easel_installed.demo import site_on
+from easel_installed.site import Site
+
+MODEL = "studio-mini"
+
+
+@pytest.fixture(scope="session")
+def site(cluster: Cluster) -> Site:
+    made = site_on(cluster)
+    made.install()
+    return made
+
+
+@pytest.fixture(scope="session")
+def served(site: Site) -> str:
+    """Name of a model that serves; tests that kill it wait for it themselves."""
+    site.apply(manifests.model(MODEL, motion=True))
+    site.wait_for_model(MODEL)
+    return MODEL
+
+
+@pytest.fixture
+def model(site: Site, served: str) -> str:
+    """The same, serving again after whatever the test before did to it."""
+    site.wait_for_model(served)
+    return served
+
+
+@pytest.fixture
+def counting(site: Site, model: str) -> Iterator[Counting]:
+    with Counting(site.kubectl, site.namespace) as counts:
+        counts.wait_for_first_reading()
+        yield counts
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A failed test shows what the cluster says, since the cluster is gone when a person reads it."""
+    report = yield
+    site = getattr(item, "funcargs", {}).get("site")
+    if report.failed and site is not None:
+        report.sections.append(("what the cluster says", site.diagnosis()))
+    return report
