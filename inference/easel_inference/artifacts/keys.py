@@ -12,20 +12,20 @@ MANIFEST = "manifest.json"
 
 
 def folder(prefix: str, job: str) -> str:
-    """Where everything of a job goes; ends in a slash."""
+    """Where everything of a job goes in a store that it shares with others; ends in a slash."""
     return f"{prefix}{job}/"
 
 
-def manifest(prefix: str, job: str) -> str:
+def manifest(folder: str) -> str:
     """The manifest of a job."""
-    return folder(prefix, job) + MANIFEST
+    return folder + MANIFEST
 
 
-def item(prefix: str, job: str, item_id: str, encoding: str) -> str:
+def item(folder: str, item_id: str, encoding: str) -> str:
     """The result of one item."""
-    return folder(prefix, job) + item_id + SUFFIXES[encoding]
+    return folder + item_id + SUFFIXES[encoding]
 
 
-def preview(prefix: str, job: str, item_id: str) -> str:
+def preview(folder: str, item_id: str) -> str:
     """The latest small picture of an unfinished item, a JPEG."""
-    return f"{folder(prefix, job)}previews/{item_id}.jpg"
+    return f"{folder}previews/{item_id}.jpg"

@@ -77,6 +77,8 @@ class ReplicaSet:
     ) -> None:
         """`endpoint` is `HOST:PORT`; `find` and `clock` are the real ones but in tests."""
         host, _, port = endpoint.rpartition(":")
+        if not host or not port.isdecimal():
+            raise EnvironmentFault("the backend's address is not HOST:PORT", where="EASEL_ENDPOINT", found=endpoint)
         self._endpoint, self._host, self._port = endpoint, host.strip("[]"), int(port)
         self._settings = settings or ReplicaSettings()
         self._find, self._clock = find, clock

@@ -11,6 +11,7 @@ lost after `Accepted` does, because the request may be what kills it.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
@@ -20,7 +21,7 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
-from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, Stalled, Transient
+from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, ErrorReport, Stalled, Transient
 from easel_inference.generation import Accepted, Failed, Finished, GenerationRequest, InputImages, Message
 from easel_inference.serving import wire
 
@@ -95,7 +96,7 @@ class TritonBackend:
                 case Finished() as event:
                     return Result(event, message.payload, self._name)
                 case Failed(error=report):
-                    raise report.to_error()
+                    raise _failed(report, accepted=accepted)
                 case Accepted():
                     accepted = True
                 case _:
@@ -123,13 +124,15 @@ class _Stream:
             tensor = triton.InferInput(name, list(array.shape), "BYTES" if name == wire.REQUEST else "UINT8")
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
-        self._client.async_stream_infer(
-            wire.MODEL_NAME,
-            tensors,
-            model_version=wire.MODEL_VERSION,
-            request_id=request.id,
-            enable_empty_final_response=True,
-        )
+        # A stream that broke already says so here, without its reason; that comes by the callback, so `next` raises it.
+        with contextlib.suppress(triton.InferenceServerException):
+            self._client.async_stream_infer(
+                wire.MODEL_NAME,
+                tensors,
+                model_version=wire.MODEL_VERSION,
+                request_id=request.id,
+                enable_empty_final_response=True,
+            )
 
     def next(self, silence: float, stop: threading.Event, lease: Lease, *, accepted: bool) -> Message:
         """The next message; raises what the silence or the error of the stream means."""
@@ -179,6 +182,12 @@ def _explained(error: Exception, lease: Lease, *, accepted: bool) -> Exception:
     problem = f"replica {lease.address} is gone: {text.splitlines()[0] if text else status}"
     lease.report_refused(problem)
     return Transient(problem) if accepted else _Refused(problem)
+
+
+def _failed(report: ErrorReport, *, accepted: bool) -> Exception:
+    """A replica that drains or is full says so before it accepts: another one takes the item."""
+    error = report.to_error()
+    return error if accepted or not isinstance(error, Transient) else _Refused(str(error))
 
 
 def _fault(text: str, lease: Lease) -> EaselError:

@@ -49,12 +49,12 @@ class Place:
     """Where a job's results go."""
 
     store: Store
-    prefix: str
-    job: str
+    folder: str
+    """Start of every key: empty, or ending in a slash."""
 
     def item_key(self, item: Item) -> str:
         """Key of an item's result."""
-        return keys.item(self.prefix, self.job, item.id, item.request.encoding)
+        return keys.item(self.folder, item.id, item.request.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Maker:
                 pass
 
     def _keep_preview(self, item: Item, payload: bytes) -> None:
-        key = keys.preview(self.place.prefix, self.place.job, item.id)
+        key = keys.preview(self.place.folder, item.id)
         try:
             self.place.store.put(key, payload, "image/jpeg")
         except EaselError as error:  # a preview is not worth an item

@@ -52,7 +52,7 @@ def expand(spec: GenerationJobSpec) -> tuple[Item, ...]:
 def spec_hash(spec: GenerationJobSpec) -> str:
     """Hash of what decides the results; how the job runs (suspend, attempts, deadline, store, …) is left out."""
     decisive = {"task", "backends", "prompts", "matrix", "inputs", "parameters"}
-    content = spec.model_dump(mode="json", by_alias=True, include=decisive)
+    content = spec.model_dump(mode="json", by_alias=True, include=decisive, exclude_none=True)
     content["format"] = spec.resolved_format()
     return _sha256(content)
 
@@ -79,7 +79,7 @@ def _texts(spec: GenerationJobSpec) -> Iterator[_Text]:
 
 def _item(spec: GenerationJobSpec, index: int, text: _Text, sources: tuple[str, str]) -> Item:
     unnamed = _request(spec, "unnamed", text)
-    defining = unnamed.model_dump(mode="json", exclude={"id", "previews"})
+    defining = unnamed.model_dump(mode="json", exclude={"id", "previews"}, exclude_none=True)
     short = _sha256([defining, *sources])[:8]
     return Item(unnamed.model_copy(update={"id": f"{index:04d}-{short}"}), text.variables)
 

@@ -18,6 +18,7 @@ from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import InputDigests, ItemState, Manifest, ManifestItem
 from easel_inference.artifacts.stores import Store, read_back, sha256_of
 from easel_inference.backends.base import Backend
+from easel_inference.backends.replicas import ReplicaSet
 from easel_inference.generation import InputImages
 
 from .attempts import JobFault, Maker, Place, Retry
@@ -40,7 +41,8 @@ class Job:
     namespace: str
     uid: str
     spec: GenerationJobSpec
-    prefix: str = ""
+    folder: str
+    """Start of every key: empty, or ending in a slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,7 @@ class Worker:
         self.items = expand(job.spec)
         self.inputs = load(job.spec, sources)
         self.tally = Tally(len(self.items), job.spec.parameters.steps, clock)
-        self.ledger = Ledger(
-            store, keys.manifest(job.prefix, job.name), _empty_manifest(job, self.inputs, len(self.items))
-        )
+        self.ledger = Ledger(store, keys.manifest(job.folder), _empty_manifest(job, self.inputs, len(self.items)))
         self._no_more = threading.Event()
         self._failures: list[EaselError] = []
         self._fault: BaseException | None = None
@@ -90,13 +90,13 @@ class Worker:
         Raises what failed the job: the first item's error, the store's, or `Cancelled` when `stop` was set.
         """
         retry = Retry(self.job.spec.max_attempts)
-        place = Place(self._store, self.job.prefix, self.job.name)
+        place = Place(self._store, self.job.folder)
         maker = Maker(place, backend, self.inputs, self.ledger, self.tally, retry, stop)
         try:
             self._make_all(missing, maker)
         finally:
             self._flush(stop)
-        return self._outcome(stop)
+        return self.outcome(stop)
 
     def _make_all(self, missing: tuple[Item, ...], maker: Maker) -> None:
         queue = _Queue(missing)
@@ -145,7 +145,8 @@ class Worker:
             if not stop.is_set():
                 self._end(error)
 
-    def _outcome(self, stop: threading.Event) -> Outcome:
+    def outcome(self, stop: threading.Event) -> Outcome:
+        """How the job ended; raises as `run` does."""
         end = self.tally.snapshot()
         if self._fault is not None and not stop.is_set():
             raise self._fault
@@ -169,6 +170,23 @@ class Worker:
             self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
             if record.delivered is not None:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered))
+
+
+def work_on(worker: Worker, endpoint: str, backend: str, stop: threading.Event) -> Outcome:
+    """Claims the job's place and makes what is missing on the replicas at `endpoint` (HOST:PORT)."""
+    try:
+        missing = worker.claim()
+        worker.ledger.flush()
+    except EaselError as error:
+        worker.tally.broke(error)
+        raise
+    if not missing:
+        return worker.outcome(stop)
+    # Imported here: a job that is complete already needs no gRPC.
+    from easel_inference.backends.triton import TritonBackend
+
+    with ReplicaSet(endpoint) as replicas:
+        return worker.run(missing, TritonBackend(replicas, backend), stop)
 
 
 class _Queue(Iterator[Item]):

@@ -1,0 +1,104 @@
+"""The entry point of a worker pod.
+
+Environment: EASEL_JOB_NAME, EASEL_JOB_NAMESPACE, EASEL_JOB_UID, EASEL_ENDPOINT (HOST:PORT of the model's headless
+Service). Exit codes: 0 all done, 1 failed for good, 2 the input is wrong, 3 the environment is; the batch Job takes these
+as final. Anything else, 143 after SIGTERM among it, is started again and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from easel_api.errors import Cancelled, EaselError, EnvironmentFault, ExitCode
+from easel_api.generationjob import GenerationJob
+from easel_inference.artifacts import keys
+
+from .access import JobAccess, JobName, Server, StatusReporter
+from .opening import Places, open_sources, open_store
+from .progress import Tally
+from .report import ReportLoop
+from .worker import Job, Outcome, Worker, work_on
+
+TERMINATED = 128 + signal.SIGTERM
+TERMINATION_LOG = Path("/dev/termination-log")
+CREDENTIALS = Path("/etc/easel/credentials")
+CLAIMS = Path("/claims")
+
+_log = logging.getLogger("easel.worker")
+
+
+def main() -> int:
+    """Runs the job of this pod; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        outcome = _run(stop)
+    except Cancelled:
+        _log.info("stopped; the next worker goes on from here")
+        return TERMINATED
+    except EaselError as error:
+        _log.error("%s: %s", error.reason, error)
+        _say_why(error)
+        return int(error.exit_code)
+    _log.info("done: %d stored, %d failed, manifest %s", outcome.succeeded, outcome.failed, outcome.manifest)
+    return int(ExitCode.DONE)
+
+
+def _run(stop: threading.Event) -> Outcome:
+    name = JobName(_environment("EASEL_JOB_NAME"), _environment("EASEL_JOB_NAMESPACE"), _environment("EASEL_JOB_UID"))
+    endpoint = _environment("EASEL_ENDPOINT")
+    access = JobAccess(Server.in_cluster(), name, stop)
+    found = access.read()
+    reporter = StatusReporter(access)
+    try:
+        worker = _worker(found, stop)
+    except EaselError as error:
+        early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
+        early.broke(error)
+        with ReportLoop(reporter, early.snapshot):
+            raise
+    with ReportLoop(reporter, worker.tally.snapshot):
+        return work_on(worker, endpoint, _backend_name(found, endpoint), stop)
+
+
+def _worker(found: GenerationJob, stop: threading.Event) -> Worker:
+    places = Places(claims=CLAIMS, credentials=CREDENTIALS, files=Path("/nowhere"))
+    store, prefix = open_store(found.spec, places, stop)
+    metadata = found.metadata
+    folder = keys.folder(prefix, metadata.name)
+    job = Job(metadata.name, metadata.namespace or "", metadata.uid, found.spec, folder)
+    return Worker(job, store, open_sources(found.spec, places, stop), time.monotonic)
+
+
+def _backend_name(found: GenerationJob, endpoint: str) -> str:
+    """What the operator chose, or, before it has said so, the Service's name."""
+    chosen = found.status.backend
+    return (chosen.model_deployment if chosen else "") or endpoint.split(".", maxsplit=1)[0].split(":", maxsplit=1)[0]
+
+
+def _environment(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise EnvironmentFault(
+            "this variable is not set", where=name, fix="The operator sets it; on one machine use: easel run"
+        )
+    return value
+
+
+def _say_why(error: EaselError) -> None:
+    """For `kubectl describe pod`, and for the operator when the API server was away."""
+    with contextlib.suppress(OSError):
+        TERMINATION_LOG.write_text(f"{error.reason}: {error}"[:4096])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

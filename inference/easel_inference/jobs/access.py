@@ -1,0 +1,223 @@
+"""The GenerationJob of this pod at the API server: read it, write the worker's part of its status.
+
+Plain HTTPS with the pod's service-account token: importing the `kubernetes` client would cost more than the worker's whole
+start. Status is written by server-side apply under the worker's own field manager, so that the worker and the operator never
+undo each other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from pydantic import ValidationError
+
+from easel_api import API_VERSION, GROUP, VERSION
+from easel_api.errors import AuthConfig, EnvironmentFault, InvalidInput, NotFound, Transient
+from easel_api.generationjob import (
+    KIND,
+    Artifact,
+    Failure,
+    GenerationJob,
+    GenerationJobStatus,
+    ItemCounts,
+    Progress,
+)
+
+from .progress import LastFailure, Snapshot
+
+_log = logging.getLogger(__name__)
+
+FIELD_MANAGER = "easel-worker"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_READ_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class JobName:
+    """Which object, and which life of it."""
+
+    name: str
+    namespace: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An API server and how to speak to it."""
+
+    url: str
+    certificate_authority: Path | None
+    token: Path | None
+
+    @classmethod
+    def in_cluster(cls, account: Path = SERVICE_ACCOUNT) -> Server:
+        """The one of this pod; `EnvironmentFault` outside of a pod."""
+        host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+        if not host or not port or not (account / "token").is_file():
+            raise EnvironmentFault(
+                "this is not a pod with a service account",
+                where=str(account),
+                found="no token" if host else "no KUBERNETES_SERVICE_HOST",
+                fix="The operator starts workers; on one machine use: easel run FILE",
+            )
+        bracketed = f"[{host}]" if ":" in host else host
+        return cls(f"https://{bracketed}:{port}", account / "ca.crt", account / "token")
+
+
+class JobAccess:
+    """Reads one GenerationJob and writes its status. Safe for many threads."""
+
+    def __init__(self, server: Server, job: JobName, stop: threading.Event) -> None:
+        """`stop` ends the waits between tries."""
+        self._server, self._job, self._stop = server, job, stop
+        self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{job.namespace}/{KIND.plural}/{job.name}"
+        authority = server.certificate_authority
+        self._http = urllib3.PoolManager(
+            ca_certs=None if authority is None else str(authority),
+            timeout=urllib3.Timeout(connect=5, read=10),
+            retries=False,
+        )
+
+    def read(self) -> GenerationJob:
+        """The object as it is; tries again while the API server is away."""
+        last = ""
+        for attempt in range(_READ_TRIES):
+            try:
+                return self._parsed(self._answer("GET", self._path))
+            except Transient as error:
+                last = error.found
+                if self._stop.wait(min(0.5 * 2**attempt, 10)):
+                    break
+        raise EnvironmentFault(
+            "the Kubernetes API does not answer", where=self._server.url, found=last, fix="Check the API server"
+        )
+
+    def write_status(self, snapshot: Snapshot) -> None:
+        """Applies the worker's part of the status once; raises on failure."""
+        applied = {
+            "apiVersion": API_VERSION,
+            "kind": KIND.kind,
+            "metadata": self._metadata(),
+            "status": status_of(snapshot).to_manifest(),
+        }
+        query = f"?fieldManager={FIELD_MANAGER}&force=true"
+        self._answer("PATCH", f"{self._path}/status{query}", json.dumps(applied).encode())
+
+    def _metadata(self) -> dict[str, str]:
+        # With its uid a status never lands on a later job of the same name.
+        uid = {"uid": self._job.uid} if self._job.uid else {}
+        return {"name": self._job.name, "namespace": self._job.namespace, **uid}
+
+    def _answer(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = {"Accept": "application/json"}
+        if self._server.token is not None:
+            # Read each time: the kubelet renews the file.
+            headers["Authorization"] = f"Bearer {self._server.token.read_text().strip()}"
+        if body is not None:
+            headers["Content-Type"] = "application/apply-patch+yaml"
+        try:
+            response = self._http.request(method, self._server.url + path, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise Transient("the Kubernetes API does not answer", found=type(error).__name__) from error
+        if response.status >= 300:
+            raise self._refused(method, response.status, response.data)
+        return response.data
+
+    def _refused(self, method: str, status: int, body: bytes) -> Exception:
+        where = f"generationjob {self._job.namespace}/{self._job.name}"
+        if status == 404:
+            return NotFound("the job is gone", where=where, fix="Nothing to do: it was deleted")
+        if status in (401, 403):
+            return AuthConfig(
+                f"the worker's service account may not {method.lower()} this",
+                where=where,
+                found=_reason(body),
+                fix="Install the chart's role easel-worker in this namespace",
+            )
+        if status == 429 or status >= 500:
+            return Transient("the Kubernetes API is busy", found=f"HTTP {status}")
+        return EnvironmentFault("the Kubernetes API refused the request", where=where, found=_reason(body))
+
+    def _parsed(self, data: bytes) -> GenerationJob:
+        try:
+            job = GenerationJob.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise InvalidInput(
+                f"this worker does not understand the job: {first['msg']}",
+                where=".".join(str(part) for part in first["loc"]),
+                fix="Run operator, worker and CRDs of one release",
+            ) from error
+        if self._job.uid and job.metadata.uid != self._job.uid:
+            raise NotFound("the job was deleted and made anew", where=f"generationjob {self._job.name}")
+        return job
+
+
+def status_of(snapshot: Snapshot) -> GenerationJobStatus:
+    """The worker's part of a status. Complete each time: server-side apply drops what is left out."""
+    failure = snapshot.last_failure
+    fields: dict[str, Any] = {
+        "items": ItemCounts(
+            total=snapshot.total, succeeded=snapshot.succeeded, failed=snapshot.failed, running=snapshot.running
+        ),
+        "done": f"{snapshot.succeeded}/{snapshot.total}",
+        "progress": Progress(
+            percent=snapshot.percent,
+            steps_done=snapshot.steps_done,
+            steps_total=snapshot.steps_total,
+            eta_seconds=snapshot.eta_seconds,
+        ),
+        "artifacts": [
+            Artifact(
+                item=stored.item,
+                uri=stored.delivered.uri,
+                sha256=stored.delivered.sha256,
+                bytes=stored.delivered.bytes,
+                media_type=stored.delivered.media_type,
+                seed=stored.seed,
+            )
+            for stored in snapshot.artifacts
+        ],
+    }
+    if snapshot.manifest:
+        fields["manifest"] = snapshot.manifest
+    if failure is not None:
+        fields["last_failure"] = _failure(failure)
+    return GenerationJobStatus(**fields)
+
+
+def _failure(failure: LastFailure) -> Failure:
+    return Failure(
+        reason=failure.error.reason,
+        message=str(failure.error)[:2048],
+        item=failure.item,
+        attempt=failure.attempt,
+        retryable=failure.error.retryable,
+    )
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("message", ""))[:200]
+    except (ValueError, AttributeError):
+        return ""
+
+
+class StatusReporter:
+    """Reports to the job's status."""
+
+    interval_seconds = 2.0
+
+    def __init__(self, access: JobAccess) -> None:
+        self._access = access
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Writes the status once."""
+        self._access.write_status(snapshot)

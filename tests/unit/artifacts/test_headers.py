@@ -1,0 +1,93 @@
+"""Headers: format, size and frames without decoding."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from easel_api.errors import BadOutput
+from easel_inference.artifacts.encoding import encode
+from easel_inference.artifacts.headers import Header, describe, read_header
+from easel_inference.generation import MEDIA_TYPES, Encoding
+
+
+def frames(count: int, width: int = 48, height: int = 32) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+
+
+def huge_png() -> bytes:
+    """A few bytes that say they are 30 000 × 30 000 pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "webp"])
+def test_pictures(encoding: Encoding) -> None:
+    assert read_header(encode(frames(1), encoding)) == Header(MEDIA_TYPES[encoding], 48, 32)
+
+
+@pytest.mark.parametrize("encoding", ["gif", "webp", "mp4"])
+def test_clips(encoding: Encoding) -> None:
+    assert read_header(encode(frames(5), encoding, 8)) == Header(MEDIA_TYPES[encoding], 48, 32, 5)
+
+
+def test_a_bomb_is_measured_and_not_decoded() -> None:
+    assert read_header(huge_png()) == Header("image/png", 30_000, 30_000)
+    assert Image.MAX_IMAGE_PIXELS is not None
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_with_our_error_or_read(data: bytes) -> None:
+    for content in (data, b"\0\0\0\x18ftyp" + data, b"\x89PNG\r\n\x1a\n" + data):
+        try:
+            read_header(content)
+        except BadOutput:
+            pass
+
+
+@given(cut=st.integers(0, 2000))
+def test_a_cut_clip_is_refused_or_read_whole(cut: int) -> None:
+    whole = encode(frames(3), "mp4", 8)
+    try:
+        header = read_header(whole[: min(cut, len(whole))])
+    except BadOutput:
+        return
+    assert (header.width, header.height, header.frames) == (48, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "an empty file"),
+        (b"once upon a time\n" * 40, "a text file of 680 bytes"),
+        ("größe ".encode() * 200, "a text file"),
+        (b"\x89PNG\r\n\x1a\nxx", "a damaged PNG of 10 bytes"),
+        (bytes(range(128, 256)) * 8, "1024 bytes of unknown binary data"),
+        (b"%PDF-1.7", "a PDF"),
+    ],
+)
+def test_people_are_told_what_a_file_seems_to_be(data: bytes, words: str) -> None:
+    assert words in describe(data)
+
+
+def test_a_bmp_is_not_among_the_formats() -> None:
+    target = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(target, "BMP")
+    with pytest.raises(BadOutput):
+        read_header(target.getvalue())
