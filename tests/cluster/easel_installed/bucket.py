@@ -56,6 +56,11 @@ class Bucket:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return sorted(found["Key"] for page in pages for found in page.get("Contents", []))
 
+    def empty(self, prefix: str) -> None:
+        """Delete everything below a prefix."""
+        for key in self.keys(prefix):
+            self.client.delete_object(Bucket=self.name, Key=key)
+
     def read(self, key: str) -> bytes:
         """An object's bytes."""
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()

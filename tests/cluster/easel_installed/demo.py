@@ -1,0 +1,93 @@
+"""The main job, shown to a person: everything is brought up, the examples are applied, the pictures come to a folder."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from easel_cluster import tools
+from easel_cluster.cluster import Cluster
+from easel_cluster.layout import REPOSITORY
+from PIL import Image
+
+from easel_api.errors import BackendFault
+from easel_installed.bucket import Bucket
+from easel_installed.chart import Helm
+from easel_installed.site import STORE_SERVICE, Manifest, Site, condition
+from easel_installed.waiting import until
+
+EXAMPLES = REPOSITORY / "examples" / "cluster"
+OUT = Path("easel-output") / "cluster"
+JOB, FOLDER = "mugs", "demo/mugs/"
+NAMESPACE = "art"
+DEADLINE_SECONDS = 600
+COLUMNS = 4
+
+Report = Callable[[str], None]
+
+
+def site_on(cluster: Cluster, report: Report = tools.say) -> Site:
+    """The demo's namespace on a node cluster, nothing installed yet."""
+    helm = Helm(tools.ensure(["helm"], report)["helm"], cluster.kubeconfig)
+    port = cluster.s3.endpoint.rpartition(":")[2]
+    return Site(cluster.kubectl, helm, Bucket(cluster.s3, "art", f"http://{STORE_SERVICE}:{port}"), NAMESPACE)
+
+
+def show(site: Site, out: Path = OUT, report: Report = tools.say) -> None:
+    """Install, apply the examples, wait, download. `BackendFault` says why a job did not complete."""
+    report("installing the chart")
+    site.install()
+    # A demo starts from nothing each time: the job object goes, and so do its pictures.
+    site.delete("generationjobs.easel.dev", JOB)
+    site.bucket.empty(FOLDER)
+    for example in ("model.yaml", "job.yaml"):
+        report(f"kubectl apply -n {site.namespace} -f examples/cluster/{example}")
+        site.kubectl("apply", "-n", site.namespace, "-f", str(EXAMPLES / example))
+    job = until("the end of the job", Progress(site, report), seconds=DEADLINE_SECONDS)
+    if condition(job, "Complete") != "True":
+        raise BackendFault(f"the job {JOB} ended {job['status']['phase']}", found=condition(job, "Ready", "message"))
+    count = download(site, out)
+    report(
+        f"{count} pictures in {out}, all of them on {out / 'sheet.png'}; the cluster stays up until `make cluster-down`"
+    )
+
+
+class Progress:
+    """Says what changed about the job each time it is asked; the job once it has ended."""
+
+    def __init__(self, site: Site, report: Report) -> None:
+        self._site, self._report, self._said = site, report, ""
+
+    def __call__(self) -> Manifest:
+        """The ended job, or nothing yet."""
+        job = self._site.job(JOB)
+        status = job.get("status", {})
+        line = f"{JOB}: {status.get('phase', 'Pending')} {status.get('done', '')} {condition(job, 'Ready', 'message')}".rstrip()
+        if line != self._said:
+            self._report(line)
+            self._said = line
+        ended = "True" in (condition(job, "Complete"), condition(job, "Failed"))
+        return job if ended else {}
+
+
+def download(site: Site, out: Path) -> int:
+    """The pictures and a sheet with all of them; how many there are."""
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = site.bucket.pictures(FOLDER)
+    for key, data in pictures.items():
+        (out / Path(key).name).write_bytes(data)
+    (out / "manifest.json").write_bytes(site.bucket.read(f"{FOLDER}manifest.json"))
+    sheet(list(pictures.values())).save(out / "sheet.png")
+    return len(pictures)
+
+
+def sheet(pictures: list[bytes]) -> Image.Image:
+    """All pictures in rows."""
+    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
+    width, height = opened[0].size
+    rows = -(-len(opened) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * width, rows * height), "white")
+    for number, picture in enumerate(opened):
+        page.paste(picture, (number % COLUMNS * width, number // COLUMNS * height))
+    return page
