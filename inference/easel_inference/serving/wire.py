@@ -1,12 +1,13 @@
 """The wire contract: names and shapes of the tensors between a worker and Triton.
 
 Request                                        Response (decoupled: many for one request)
-    request  BYTES [1]   GenerationRequest       event    BYTES [1]   one event as JSON
+    request  UINT8 [-1]  GenerationRequest       event    UINT8 [-1]  one event as JSON
     image    UINT8 [-1]  encoded, optional       payload  UINT8 [-1]  bytes of a preview or result, else empty
     mask     UINT8 [-1]  encoded, optional
 
-A stream ends with Triton's final flag after a `result` or `error` event. Response parameters are not used: the
-release in the wheel lacks them. Tensors are numpy arrays; BYTES tensors hold UTF-8 JSON.
+JSON is UTF-8. A stream ends with Triton's final flag after a `result` or `error` event. Response parameters are not
+used: the release in the wheel lacks them. Nor are BYTES tensors: that release spoils them under numpy 2, while bytes
+pass whole through DLPack.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ MASK = "mask"
 EVENT = "event"
 PAYLOAD = "payload"
 
+DATATYPE = "UINT8"
+"""Triton's datatype of every tensor here."""
+
 MAX_MESSAGE_BYTES = 2**31 - 1
 """gRPC's own limit; a raw clip of a second at 1080p would pass its default of 4 MiB."""
 
@@ -36,10 +40,10 @@ _EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
 
 def encode_request(request: GenerationRequest, inputs: InputImages) -> dict[str, np.ndarray]:
     """Tensors of a request by name; absent pictures have no tensor."""
-    tensors = {REQUEST: np.array([request.model_dump_json(exclude_none=True).encode()], dtype=np.object_)}
+    tensors = {REQUEST: _bytes(request.model_dump_json(exclude_none=True).encode())}
     for name, data in ((IMAGE, inputs.image), (MASK, inputs.mask)):
         if data is not None:
-            tensors[name] = np.frombuffer(data, dtype=np.uint8)
+            tensors[name] = _bytes(data)
     return tensors
 
 
@@ -48,41 +52,41 @@ def decode_request(
 ) -> tuple[GenerationRequest, InputImages]:
     """The request again; `InvalidInput` names the field that is wrong."""
     try:
-        parsed = GenerationRequest.model_validate_json(bytes(request.reshape(-1)[0]))
-    except (ValidationError, IndexError) as error:
+        parsed = GenerationRequest.model_validate_json(request.tobytes())
+    except ValidationError as error:
         raise invalid(error) from error
     return parsed, InputImages(
-        image=None if image is None else image.astype(np.uint8, copy=False).tobytes(),
-        mask=None if mask is None else mask.astype(np.uint8, copy=False).tobytes(),
+        image=None if image is None else image.tobytes(),
+        mask=None if mask is None else mask.tobytes(),
     )
 
 
 def encode_message(message: Message) -> dict[str, np.ndarray]:
     """Tensors of a response by name."""
-    return {
-        EVENT: np.array([message.event.model_dump_json().encode()], dtype=np.object_),
-        PAYLOAD: np.frombuffer(message.payload, dtype=np.uint8),
-    }
+    return {EVENT: _bytes(message.event.model_dump_json().encode()), PAYLOAD: _bytes(message.payload)}
 
 
 def decode_message(event: np.ndarray, payload: np.ndarray) -> Message:
     """The message again; `BadOutput` when it is none of ours."""
     try:
-        parsed = _EVENTS.validate_json(bytes(event.reshape(-1)[0]))
-    except (ValidationError, IndexError) as error:
+        parsed = _EVENTS.validate_json(event.tobytes())
+    except ValidationError as error:
         raise BadOutput(
             "the engine sent an event that this worker does not know",
             found=type(error).__name__,
             fix="Run the worker and the runtime of one release",
         ) from error
-    return Message(parsed, payload.astype(np.uint8, copy=False).tobytes())
+    return Message(parsed, payload.tobytes())
 
 
-def invalid(error: ValidationError | IndexError) -> InvalidInput:
+def invalid(error: ValidationError) -> InvalidInput:
     """The first thing wrong with a request, without its value when that is a prompt."""
-    if isinstance(error, IndexError):
-        return InvalidInput("the request tensor is empty", where=REQUEST)
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    found = "" if "prompt" in where else repr(first.get("input"))[:80]
-    return InvalidInput(first["msg"], where=where, found=found)
+    # A document that is no JSON at all has no field to blame, and its text may be a prompt.
+    found = "" if not where or "prompt" in where else repr(first.get("input"))[:80]
+    return InvalidInput(first["msg"], where=where or REQUEST, found=found)
+
+
+def _bytes(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, dtype=np.uint8)
