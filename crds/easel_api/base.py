@@ -118,8 +118,13 @@ class ApiModel(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         json_schema = handler.resolve_ref_schema(handler(schema))
-        rules: tuple[Rule | Transition, ...] = (*cls.rules, *cls.all_transitions())
-        validations = [{"rule": rule.cel, "message": rule.message, "fieldPath": rule.path} for rule in rules]
+        validations = [
+            *({"rule": rule.cel, "message": rule.message, "fieldPath": rule.path} for rule in cls.rules),
+            *(
+                {"rule": rule.cel, "message": rule.message, "fieldPath": rule.path, "reason": "FieldValueForbidden"}
+                for rule in cls.all_transitions()
+            ),
+        ]
         if validations:
             json_schema["x-kubernetes-validations"] = validations
         return json_schema
@@ -162,7 +167,8 @@ class KindInfo:
     selectable_fields: tuple[str, ...] = ()
     namespaced: bool = True
     scale: tuple[str, str] | None = None
-    """Paths of spec and status replicas when the kind has the scale subresource."""
+    """Paths of spec and status replicas when the kind has the scale subresource. The first names a field of the spec, whose
+    default the CRD carries: an API server answers no read of `/scale` without it."""
 
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"

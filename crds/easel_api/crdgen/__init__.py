@@ -1,7 +1,6 @@
 """From the pydantic models to the CRDs: `python -m easel_api.crdgen [--check]`.
 
-    lowering   pydantic's JSON schema -> what an API server takes (structural schema); pure
-    describe   adds range, default and shape to each field's description; pure
+    lowering   a kind's JSON schema (easel_api.schema) -> what an API server takes (structural schema); pure
     bounds     refuses a spec field without bounds, which CEL's cost budget would refuse less clearly; pure
     render     the CustomResourceDefinition around the schema, and its YAML
     __main__   writes the files, or compares them

@@ -6,9 +6,7 @@ limit is enough to pass the budget, and the answer then names a rule, not the st
 
 from __future__ import annotations
 
-from typing import Any
-
-Schema = dict[str, Any]
+from easel_api.schema import Schema
 
 _LIMITS = {
     "string": ("maxLength",),

@@ -1,19 +1,17 @@
 """Lowers pydantic's JSON schema to a structural schema, the part of JSON Schema that an API server takes.
 
-What an API server refuses and pydantic emits: `$ref`, `anyOf` with null, `const`, numeric `exclusiveMinimum`,
-`uniqueItems`, `additionalProperties: false` beside properties, `patternProperties`, `propertyNames`, fields without a
-type. Each is turned into what says the same, or refused here with its path. Defaults are left out: an API server writes
+What an API server refuses and pydantic emits: `const`, numeric `exclusiveMinimum`, `uniqueItems`,
+`additionalProperties: false` beside properties, `patternProperties`, `propertyNames`, fields without a type (and `$ref`
+and `anyOf` with null, which `easel_api.schema` has replaced before). Each is turned into what says the same, or refused here with its path. Defaults are left out: an API server writes
 them into objects, and then they cannot change; ours live in the code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from .describe import describe
-
-Schema = dict[str, Any]
+from easel_api.base import PATTERN_WORDS
+from easel_api.schema import Schema, Unlowerable, map_children
 
 _NOISE = {"title", "default", "examples", "discriminator", "deprecated"}
 _KEPT = {
@@ -24,77 +22,17 @@ _KEPT = {
 }  # fmt: skip
 _FORMATS = {"int32", "int64", "date-time", "byte"}
 _SCALARS = {"string", "integer", "number", "boolean"}
-_INT_OR_STRING = {"integer", "string"}
 
 
-class Unlowerable(Exception):
-    """A construct that no structural schema can say; `path` is where it stands."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path}: {why}")
-        self.path = path
-
-
-def lower(schema: Schema, *, path: str = "", described: bool = False) -> Schema:
-    """The structural schema of a JSON schema with `$defs`; `described` adds ranges and defaults to descriptions."""
-    inlined = _inline(schema, schema.get("$defs", {}), path, ())
-    return _structural(describe(inlined) if described else inlined, path)
-
-
-def _inline(schema: Schema, defs: dict[str, Schema], path: str, open_refs: tuple[str, ...]) -> Schema:
-    """The schema with each `$ref` replaced by what it names, and unions reduced."""
-    if "$ref" in schema:
-        name = schema["$ref"].removeprefix("#/$defs/")
-        if name in open_refs:
-            raise Unlowerable(path, f"{name} contains itself")
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return _inline(defs[name] | beside, defs, path, (*open_refs, name))
-    schema = _reduce_union(schema, path)
-    if "$ref" in schema:
-        return _inline(schema, defs, path, open_refs)
-
-    def go(child: Schema, name: str) -> Schema:
-        return _inline(child, defs, f"{path}{name}", open_refs)
-
-    return _map_children({key: value for key, value in schema.items() if key != "$defs"}, go)
-
-
-def _map_children(schema: Schema, change: Callable[[Schema, str], Schema]) -> Schema:
-    """The schema with `change(child, name)` in place of each schema inside it."""
-    changed = dict(schema)
-    if "properties" in schema:
-        changed["properties"] = {name: change(child, f".{name}") for name, child in schema["properties"].items()}
-    if "patternProperties" in schema:
-        changed["patternProperties"] = {key: change(child, ".*") for key, child in schema["patternProperties"].items()}
-    for key, name in (("items", "[]"), ("additionalProperties", ".*")):
-        if isinstance(schema.get(key), dict):
-            changed[key] = change(schema[key], name)
-    return changed
-
-
-def _reduce_union(schema: Schema, path: str) -> Schema:
-    """`X | None` is an optional X; `int | str` has an extension of its own; other unions cannot be said."""
-    union = schema.get("anyOf") or schema.get("oneOf")
-    if union is None:
-        return schema
-    beside = {key: value for key, value in schema.items() if key not in {"anyOf", "oneOf"}}
-    members = [member for member in union if member.get("type") != "null"]
-    if len(members) == 1:
-        return {**members[0], **beside}
-    if {member.get("type") for member in members} == _INT_OR_STRING and len(members) == len(_INT_OR_STRING):
-        merged = {key: value for member in members for key, value in member.items() if key != "type"}
-        return merged | {"x-kubernetes-int-or-string": True} | beside
-    raise Unlowerable(path, "a union of types; make it an object with one optional field for each")
-
-
-def _structural(schema: Schema, path: str) -> Schema:
+def lower(schema: Schema, path: str = "") -> Schema:
+    """The structural schema of an inlined JSON schema; `Unlowerable` names the path that cannot be said."""
     lowered: Schema = {key: value for key, value in schema.items() if key in _KEPT}
     for key, value in schema.items():
         if key not in _KEPT and key not in _NOISE:
             _translate(lowered, key, value, path)
     _check_type(lowered, path)
     _check_list(lowered, path)
-    return _map_children(lowered, lambda child, name: _structural(child, f"{path}{name}"))
+    return map_children(lowered, lambda child, name: lower(child, f"{path}{name}"))
 
 
 def _translate(lowered: Schema, key: str, value: Any, path: str) -> None:
@@ -134,17 +72,21 @@ def _translate_pattern_properties(lowered: Schema, value: dict[str, Schema], pat
         raise Unlowerable(path, "keys of more than one pattern")
     ((pattern, child),) = value.items()
     lowered["additionalProperties"] = child
-    _add_key_rule(lowered, f"key.matches(r'{pattern}')", f"each name must match {pattern}")
+    _add_key_rule(lowered, f"key.matches(r'{pattern}')", _named(pattern))
 
 
 def _translate_property_names(lowered: Schema, value: Schema, path: str) -> None:
     if unknown := set(value) - {"maxLength", "pattern", "type", "title"}:
         raise Unlowerable(path, f"names of fields bound by {', '.join(sorted(unknown))}")
     if "pattern" in value:
-        _add_key_rule(lowered, f"key.matches(r'{value['pattern']}')", f"each name must match {value['pattern']}")
+        _add_key_rule(lowered, f"key.matches(r'{value['pattern']}')", _named(value["pattern"]))
     if "maxLength" in value:
         limit = value["maxLength"]
         _add_key_rule(lowered, f"key.size() <= {limit}", f"each name has at most {limit} characters")
+
+
+def _named(pattern: str) -> str:
+    return f"each name: {PATTERN_WORDS.get(pattern, pattern)}"
 
 
 def _add_key_rule(lowered: Schema, cel: str, message: str) -> None:

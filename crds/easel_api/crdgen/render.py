@@ -9,11 +9,10 @@ import yaml
 
 from easel_api import CATEGORY, GROUP, VERSION
 from easel_api.base import ApiModel, Column, KindInfo
+from easel_api.schema import Schema, Unlowerable, described_spec, json_schema, map_children
 
 from .bounds import unbounded
-from .lowering import Unlowerable, lower
-
-Schema = dict[str, Any]
+from .lowering import lower
 
 HEADER = "# Written by `make crds` from the models in crds/easel_api; do not edit.\n"
 
@@ -74,34 +73,38 @@ def _subresources(info: KindInfo) -> Schema:
 
 
 def _root_schema(model: type[ApiModel], info: KindInfo) -> Schema:
-    schema = model.model_json_schema(by_alias=True)
-    defs, parts = schema["$defs"], schema["properties"]
-    spec = lower(parts["spec"] | {"$defs": defs}, path="spec", described=True)
-    status = lower(parts["status"] | {"$defs": defs}, path="status")
+    whole, described = json_schema(model), described_spec(model)
+    spec, status = lower(described, "spec"), lower(whole["properties"]["status"], "status")
     if problems := unbounded(spec, "spec") + unbounded(status, "status", numbers=False):
         raise Unlowerable(info.kind, "fields without bounds: " + "; ".join(problems))
-    rendered = {
-        "type": "object",
-        "description": schema["description"],
-        "required": ["spec"],
-        "properties": _TYPE_META | {"spec": spec, "status": status},
-        "x-kubernetes-validations": schema.get("x-kubernetes-validations", []),
-    }
-    _finish_rules(rendered)
-    return rendered
+    if info.scale:
+        # The one default that an API server must write: it answers no read of the scale subresource without the field.
+        replicas = info.scale[0].removeprefix(".spec.")
+        spec["properties"][replicas]["default"] = described["properties"][replicas]["default"]
+    return _with_field_paths(
+        {
+            "type": "object",
+            "description": whole["description"],
+            "required": ["spec"],
+            "properties": _TYPE_META | {"spec": spec, "status": status},
+            "x-kubernetes-validations": whole.get("x-kubernetes-validations", []),
+        }
+    )
 
 
-def _finish_rules(schema: Schema) -> None:
-    """Field paths in the API server's spelling; `metadata` has no fields there to point at."""
-    for rule in schema.get("x-kubernetes-validations", []):
-        path = rule.pop("fieldPath", "")
-        if path and not path.startswith("metadata"):
-            rule["fieldPath"] = f".{path}"
-    for child in schema.get("properties", {}).values():
-        _finish_rules(child)
-    for key in ("items", "additionalProperties"):
-        if key in schema:
-            _finish_rules(schema[key])
+def _with_field_paths(schema: Schema) -> Schema:
+    """The schema with its rules' field paths in the API server's spelling."""
+    finished = dict(schema)
+    if "x-kubernetes-validations" in schema:
+        finished["x-kubernetes-validations"] = [_with_field_path(rule) for rule in schema["x-kubernetes-validations"]]
+    return map_children(finished, lambda child, _: _with_field_paths(child))
+
+
+def _with_field_path(rule: Schema) -> Schema:
+    path = rule.get("fieldPath", "")
+    bare = {key: value for key, value in rule.items() if key != "fieldPath"}
+    # `metadata` has no fields in a CRD that a path could name.
+    return bare | ({"fieldPath": f".{path}"} if path and not path.startswith("metadata") else {})
 
 
 class _QuotingDumper(yaml.SafeDumper):

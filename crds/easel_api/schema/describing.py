@@ -10,7 +10,7 @@ from typing import Any
 
 from easel_api.base import PATTERN_WORDS
 
-Schema = dict[str, Any]
+from .inlining import Schema, map_children
 
 
 def describe(schema: Schema) -> Schema:
@@ -19,9 +19,7 @@ def describe(schema: Schema) -> Schema:
     sentences = [schema.get("description", "").strip(), *_shape(schema), *_range(schema), *_default(schema)]
     if text := " ".join(sentence for sentence in sentences if sentence):
         described["description"] = text
-    if "properties" in schema:
-        described["properties"] = {name: describe(child) for name, child in schema["properties"].items()}
-    return described
+    return map_children(described, lambda child, _: describe(child))
 
 
 def _shape(schema: Schema) -> list[str]:
