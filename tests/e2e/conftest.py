@@ -9,7 +9,7 @@ import pytest
 from easel_cluster.cluster import Cluster
 from easel_installed import manifests
 from easel_installed.counting import Counting
-from easel_installed.demo import site_on
+from easel_installed.places import site_on
 from easel_installed.site import Site
 
 MODEL = "studio-mini"

@@ -61,7 +61,7 @@ def test_a_task_that_the_model_cannot_do_is_named(site: Site, model: str) -> Non
         )
         assert seen
         reason, message = seen
-        assert reason == "Unsupported"
+        assert reason == "TaskUnsupported"
         assert "still-life" in message
     finally:
         site.delete("generationjobs.easel.dev", "clip")

@@ -6,44 +6,34 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from easel_cluster import tools
-from easel_cluster.cluster import Cluster
 from easel_cluster.layout import REPOSITORY
 from PIL import Image
 
 from easel_api.errors import BackendFault
-from easel_installed.bucket import Bucket
-from easel_installed.chart import Helm
-from easel_installed.site import STORE_SERVICE, Manifest, Site, condition
+from easel_installed.places import open_site
+from easel_installed.site import Manifest, Site, condition
 from easel_installed.waiting import until
 
 EXAMPLES = REPOSITORY / "examples" / "cluster"
 OUT = Path("easel-output") / "cluster"
 JOB, FOLDER = "mugs", "demo/mugs/"
-NAMESPACE = "art"
 DEADLINE_SECONDS = 600
 COLUMNS = 4
 
 Report = Callable[[str], None]
 
 
-def site_on(cluster: Cluster, report: Report = tools.say) -> Site:
-    """The demo's namespace on a node cluster, nothing installed yet."""
-    helm = Helm(tools.ensure(["helm"], report)["helm"], cluster.kubeconfig)
-    port = cluster.s3.endpoint.rpartition(":")[2]
-    return Site(cluster.kubectl, helm, Bucket(cluster.s3, "art", f"http://{STORE_SERVICE}:{port}"), NAMESPACE)
-
-
-def show(site: Site, out: Path = OUT, report: Report = tools.say) -> None:
-    """Install, apply the examples, wait, download. `BackendFault` says why a job did not complete."""
-    report("installing the chart")
-    site.install()
+def show(out: Path = OUT, report: Report = tools.say) -> None:
+    """Bring up, install, apply the examples, wait, download. `BackendFault` says why a job did not complete."""
+    site = open_site(report)
     # A demo starts from nothing each time: the job object goes, and so do its pictures.
     site.delete("generationjobs.easel.dev", JOB)
     site.bucket.empty(FOLDER)
     for example in ("model.yaml", "job.yaml"):
         report(f"kubectl apply -n {site.namespace} -f examples/cluster/{example}")
-        site.kubectl("apply", "-n", site.namespace, "-f", str(EXAMPLES / example))
+        site.apply(site.in_its_bucket(yaml.safe_load((EXAMPLES / example).read_text())))
     job = until("the end of the job", Progress(site, report), seconds=DEADLINE_SECONDS)
     if condition(job, "Complete") != "True":
         raise BackendFault(f"the job {JOB} ended {job['status']['phase']}", found=condition(job, "Ready", "message"))

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from easel_cluster.kubectl import Kubectl
-from easel_cluster.s3 import S3Server
 
 from easel_installed import manifests
 from easel_installed.bucket import Bucket
@@ -24,11 +23,6 @@ RUNTIME = {"app.kubernetes.io/name": "easel-runtime"}
 WORKER = {"app.kubernetes.io/name": "easel-worker"}
 OWNER_LABELS = {"job": "easel.dev/generation-job", "model": "easel.dev/model-deployment"}
 
-DEVELOPMENT_IMAGES: Manifest = {
-    "image": {"tag": "dev"},
-    "runtimeProfiles": {"default": {"image": {"repository": "docker.io/easel/runtime", "tag": "dev"}}},
-}
-
 
 @dataclass(frozen=True)
 class Site:
@@ -38,13 +32,14 @@ class Site:
     helm: Helm
     bucket: Bucket
     namespace: str
+    images: Manifest
 
     def install(self, **values: Any) -> None:
         """Namespaces, chart, bucket and Secret; what is there already is brought up to date."""
         self.kubectl.apply(manifests.namespace(SYSTEM), manifests.namespace(self.namespace))
-        self.helm.install(SYSTEM, DEVELOPMENT_IMAGES | {"namespaces": [self.namespace]} | values)
+        self.helm.install(SYSTEM, self.images | {"namespaces": [self.namespace]} | values)
         self.bucket.make()
-        self.apply(self.bucket.secret(manifests.SECRET), *store_service(self.bucket.server))
+        self.apply(self.bucket.secret(manifests.SECRET), *store_service(self.bucket))
         self.kubectl("rollout", "status", "deployment/easel-operator", "-n", SYSTEM, "--timeout=120s", timeout=150)
 
     def apply(self, *objects: Manifest) -> None:
@@ -112,6 +107,13 @@ class Site:
         """The bucket as a job names it."""
         return manifests.store(self.bucket.name, self.bucket.endpoint)
 
+    def in_its_bucket(self, made: Manifest) -> Manifest:
+        """An example with the site's own bucket where it names one."""
+        found = made.get("spec", {}).get("output", {}).get("store", {}).get("s3")
+        if found:
+            found |= {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}
+        return made
+
     def diagnosis(self) -> str:
         """What a person would look at when something went wrong."""
         looks = [
@@ -136,9 +138,11 @@ def condition(found: Manifest, wanted: str, part: str = "status") -> str:
     return next((str(one.get(part, "")) for one in conditions if one["type"] == wanted), "")
 
 
-def store_service(server: S3Server) -> tuple[Manifest, Manifest]:
-    """A Service that leads to the S3 server outside the cluster, so that manifests can name it the same everywhere."""
-    address = urlsplit(server.endpoint)
+def store_service(bucket: Bucket) -> tuple[Manifest, ...]:
+    """A Service that leads to the S3 server outside the cluster, where pods know that by a Service's name."""
+    address = urlsplit(bucket.server.endpoint)
+    if urlsplit(bucket.endpoint).hostname != STORE_SERVICE:
+        return ()
     port = {"name": "http", "port": address.port}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": STORE_SERVICE}, "spec": {"ports": [port]}}
     slice_ = {
