@@ -121,7 +121,7 @@ class _Stream:
     def send(self, request: GenerationRequest, inputs: InputImages) -> None:
         tensors = []
         for name, array in wire.encode_request(request, inputs).items():
-            tensor = triton.InferInput(name, list(array.shape), "BYTES" if name == wire.REQUEST else "UINT8")
+            tensor = triton.InferInput(name, list(array.shape), wire.DATATYPE)
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         # A stream that broke already says so here, without its reason; that comes by the callback, so `next` raises it.

@@ -24,7 +24,7 @@ from .access import JobAccess, JobName, Server, StatusReporter
 from .opening import Places, open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
-from .worker import Job, Outcome, Worker, work_on
+from .worker import Job, Outcome, Worker, generate_at
 
 TERMINATED = 128 + signal.SIGTERM
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -67,7 +67,7 @@ def _run(stop: threading.Event) -> Outcome:
         with ReportLoop(reporter, early.snapshot):
             raise
     with ReportLoop(reporter, worker.tally.snapshot):
-        return work_on(worker, endpoint, _backend_name(found, endpoint), stop)
+        return generate_at(worker, worker.claim(), endpoint, _backend_name(found, endpoint), stop)
 
 
 def _worker(found: GenerationJob, stop: threading.Event) -> Worker:

@@ -70,6 +70,13 @@ class Worker:
 
     def claim(self) -> tuple[Item, ...]:
         """Opens the manifest and returns the items that are still to be made."""
+        try:
+            return self._claim()
+        except EaselError as error:
+            self.tally.broke(error)
+            raise
+
+    def _claim(self) -> tuple[Item, ...]:
         self.ledger.open()
         self.tally.manifest_at(self.ledger.uri)
         known = {item.id: item for item in self.items}
@@ -80,6 +87,7 @@ class Worker:
             }
         self._adopt(record for record in recorded if record.id in there)
         self.ledger.forget(record.id for record in self.ledger.records() if record.id not in there)
+        self.ledger.flush()
         if there:
             _log.info("%d of %d items were made before", len(there), len(self.items))
         return tuple(item for item in self.items if item.id not in there)
@@ -172,14 +180,10 @@ class Worker:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered))
 
 
-def work_on(worker: Worker, endpoint: str, backend: str, stop: threading.Event) -> Outcome:
-    """Claims the job's place and makes what is missing on the replicas at `endpoint` (HOST:PORT)."""
-    try:
-        missing = worker.claim()
-        worker.ledger.flush()
-    except EaselError as error:
-        worker.tally.broke(error)
-        raise
+def generate_at(
+    worker: Worker, missing: tuple[Item, ...], endpoint: str, backend: str, stop: threading.Event
+) -> Outcome:
+    """Makes the missing items on the replicas at `endpoint` (HOST:PORT)."""
     if not missing:
         return worker.outcome(stop)
     # Imported here: a job that is complete already needs no gRPC.

@@ -1,0 +1,1 @@
+"""`easel validate`: what is wrong with manifests, without a cluster."""
