@@ -40,7 +40,7 @@ def no_climbing(field: str, uri: Callable[[Any], str]) -> Rule:
     """The rule that `field`, an address, does not climb."""
     return Rule(
         cel=f"self.{field}.startsWith('file://') || !('..' in self.{field}.split('/'))",
-        message="a path must not climb with ..",
+        message="a path must not climb: remove the .. from it",
         holds=lambda model: not climbs(uri(model)),
         path=field,
     )
