@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from easel_cluster import images
 from easel_cluster.cluster import Cluster
 from easel_installed import manifests
 from easel_installed.counting import Counting
@@ -16,8 +17,10 @@ MODEL = "studio-mini"
 
 
 @pytest.fixture(scope="session")
-def site(cluster: Cluster) -> Site:
-    made = site_on(cluster)
+def site(cluster: Cluster, progress: Callable[[str], None]) -> Site:
+    """A namespace of a fresh-enough cluster in which the checkout's own images run."""
+    images.build_and_load(cluster, report=progress)
+    made = site_on(cluster, progress)
     made.install()
     return made
 

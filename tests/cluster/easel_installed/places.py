@@ -42,7 +42,7 @@ def open_site(report: Report = tools.say) -> Site:
 def local_cluster(report: Report = tools.say) -> launcher.Cluster:
     """The node cluster of this machine, up and with the images of this checkout."""
     cluster = launcher.up(State(default_state_folder()), report)
-    images.load(cluster, report)
+    images.build_and_load(cluster, report=report)
     return cluster
 
 
