@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from easel_api.errors import EaselError, ExitCode
-from easel_cluster import apionly, cluster, status, tools
+from easel_cluster import apionly, cluster, images, status, tools
 from easel_cluster.layout import State, default_state_folder
 from easel_cluster.tools import say
 
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("tools", help="build the programs that are missing")
     build.add_argument("names", nargs="*", help=f"all unless named: {', '.join(tools.TOOLS)}")
     build.set_defaults(run=_tools)
+    images_ = commands.add_parser("images", help="build the project's images and load them into the cluster that is up")
+    images_.add_argument("targets", nargs="*", help=f"both unless named: {', '.join(images.TARGETS)}")
+    images_.set_defaults(run=_images)
     return parser
 
 
@@ -83,6 +86,13 @@ def _status(asked: argparse.Namespace) -> None:
 def _tools(asked: argparse.Namespace) -> None:
     for name, path in tools.ensure(asked.names or tools.TOOLS).items():
         say(f"{name} {path}")
+
+
+def _images(asked: argparse.Namespace) -> None:
+    running = cluster.attach(_state(asked))
+    if running is None:
+        say("no cluster is up: the images are built, and loaded by the next `images` after `up`")
+    images.build_and_load(running, asked.targets or images.TARGETS)
 
 
 if __name__ == "__main__":

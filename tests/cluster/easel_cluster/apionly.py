@@ -81,7 +81,7 @@ STOP_ORDER = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "et
 def stop_all(state: State) -> list[str]:
     """Stop the programs of a state folder, those that others lean on last, and forget what they kept; who was stopped."""
     names = sorted(processes.names(state), key=lambda name: STOP_ORDER.index(name) if name in STOP_ORDER else -1)
-    stopped = [name for name in names if processes.stop(name, state)]
+    stopped = [name for name in names if processes.kill(name, state)]
     shutil.rmtree(state.root, ignore_errors=not state.root.exists())
     return stopped
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
-from easel_cluster import debian, namespaces, oci, processes, s3
+from easel_cluster import debian, oci, processes, s3
 from easel_cluster.apionly import kept_ports, stop_all
 from easel_cluster.controlplane import ControlPlane
 from easel_cluster.kubectl import Kubectl
@@ -44,10 +44,14 @@ class Cluster:
         """The administrator's kubeconfig."""
         return self.state.kubeconfig
 
+    @property
+    def client(self) -> tuple[str, ...]:
+        """The beginning of a command line for containerd's client, among Kubernetes' images."""
+        return (*processes.enter(self.node.inside), *client_command(self.node.plane.tools["ctr"]))
+
     def ctr(self, *arguments: str) -> str:
-        """Run containerd's client among Kubernetes' images; its standard output."""
-        client = client_command(self.node.plane.tools["ctr"])
-        command = (*processes.enter(self.node.inside), *client, *arguments)
+        """Run containerd's client; its standard output."""
+        command = (*self.client, *arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BackendFault(f"ctr {' '.join(arguments[:2])} failed", found=done.stderr.strip())
@@ -143,7 +147,7 @@ def _import_pod_image(cluster: Cluster) -> None:
     scratch.mkdir()
     layer, layout = scratch / "layer.tar", scratch / "layout"
     oci.layer_of_files(layer, {"/pod": cluster.node.plane.tools["pod"]})
-    oci.write_layout(layout, layer, oci.Runs(entrypoint=["/pod"], user="65532:65532"), POD_IMAGE)
+    oci.write_layout(layout, [layer], oci.Runs(entrypoint=["/pod"], user="65532:65532"), POD_IMAGE)
     oci.archive(layout, scratch / "image.tar")
     cluster.ctr("images", "import", str(scratch / "image.tar"))
     shutil.rmtree(scratch)
@@ -154,11 +158,8 @@ def _clear(state: State) -> None:
     walls = Namespaces(state)
     inside = walls.pid()
     if inside is not None:
-        processes.stop("kubelet", state)
+        processes.kill("kubelet", state)
         _forget_containers(state, inside)
-    for name in processes.names(state):
-        if name != namespaces.NAME:
-            processes.stop(name, state)
     if os.geteuid() == 0:
         walls.fall()
     _refuse_mounts(state.root)
@@ -175,7 +176,7 @@ def _forget_containers(state: State, inside: int) -> None:
     if containers:
         _lines(*client, "tasks", "delete", "--force", *containers)
         _lines(*client, "containers", "delete", *containers)
-    processes.stop("containerd", state)
+    processes.kill("containerd", state)
     for folder in ("sandboxes", "containers"):
         shutil.rmtree(containerd_folder() / "io.containerd.grpc.v1.cri" / folder, ignore_errors=True)
 

@@ -49,8 +49,7 @@ class Namespaces:
 
     def pid(self) -> int | None:
         """The first process inside, while it lives."""
-        outer = processes.running(self.state, NAME)
-        return processes.child_of(outer) if outer else None
+        return processes.running(self.state, NAME)
 
     def raise_walls(self, pause: Path) -> int:
         """Make the namespaces and their link unless they are there; the first process inside.
@@ -72,22 +71,21 @@ class Namespaces:
 
     def fall(self) -> None:
         """End everything inside, and undo what the machine itself was changed by."""
-        processes.stop(NAME, self.state)
+        processes.kill(NAME, self.state)
         # The kernel drops the link together with the namespace, but a moment after its last process.
         processes.wait_for(lambda: not _link_exists(), 10)
         if _link_exists() and _link_is_ours():
             _run("ip", "link", "delete", LINK)
-        _remove_cgroups()
+        remove_cgroups(CGROUP)
         self._restore_machine()
 
     def _program(self, pause: Path) -> Program:
-        walls = ("--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
-        command = ("unshare", *walls, "--propagation", "private", "--", str(pause), "pause")
-        return Program(NAME, command, lambda: _has_become(self.pid(), pause))
+        walls = ("--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc", "--propagation", "private")
+        return Program(NAME, (str(pause), "pause"), lambda: _has_become(self.pid(), pause), walls=walls)
 
     def _furnish(self, inside: int) -> None:
         # Shared among the node's own mount namespaces (pods), private towards the machine.
-        within = ("nsenter", "--target", str(inside), "--all", "--")
+        within = processes.enter(inside)
         folders = " && ".join(f"mount -t tmpfs -o mode=755 easel {folder}" for folder in ("/run", *PRIVATE_FOLDERS))
         _run(
             *within, "sh", "-euc", f"mount --make-rshared / && {folders} && mkdir -p /run/lock && hostname {NODE_NAME}"
@@ -185,9 +183,10 @@ def _cgroup_roots() -> list[Path]:
     return [each for each in top.iterdir() if each.is_dir() and not each.is_symlink()]
 
 
-def _remove_cgroups() -> None:
+def remove_cgroups(name: str) -> None:
+    """Remove a control group of ours, and those in it, from every hierarchy; nothing may run in them any more."""
     for root in _cgroup_roots():
-        for folder, _, _ in os.walk(root / CGROUP, topdown=False):
+        for folder, _, _ in os.walk(root / name, topdown=False):
             Path(folder).rmdir()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +28,10 @@ class Runs:
     user: str = ""
 
 
-def write_layout(folder: Path, layer: Path, runs: Runs, name: str = "") -> str:
-    """Write an image of one layer (a tar file, moved into the layout) as an OCI layout; the manifest's digest."""
+def write_layout(folder: Path, layers: Sequence[Path], runs: Runs, name: str = "") -> str:
+    """Write an image as an OCI layout; the manifest's digest. Layers are tar files, lowest first; they are linked, not copied."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
-    digest = _digest_of_file(layer)
-    size = layer.stat().st_size
-    shutil.move(layer, _blob(folder, digest))
+    described = [_take_layer(folder, layer) for layer in layers]
     config = {
         "architecture": "amd64",
         "os": "linux",
@@ -43,14 +40,10 @@ def write_layout(folder: Path, layer: Path, runs: Runs, name: str = "") -> str:
             "Env": [f"{key}={value}" for key, value in runs.environment.items()],
             "User": runs.user,
         },
-        "rootfs": {"type": "layers", "diff_ids": [digest]},
+        # Uncompressed: a layer's digest is that of its content.
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in described]},
     }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": _put(folder, CONFIG, config),
-        "layers": [{"mediaType": LAYER, "digest": digest, "size": size}],
-    }
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": _put(folder, CONFIG, config), "layers": described}
     entry = _put(folder, MANIFEST, manifest)
     named = entry | ({"annotations": {"io.containerd.image.name": name}} if name else {})
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
@@ -78,6 +71,12 @@ def layer_of_files(target: Path, files: Mapping[str, Path]) -> None:
             entry = tarfile.TarInfo(place.lstrip("/"))
             entry.size, entry.mode = len(content), 0o755
             tar.addfile(entry, io.BytesIO(content))
+
+
+def _take_layer(folder: Path, layer: Path) -> dict[str, object]:
+    digest = _digest_of_file(layer)
+    _blob(folder, digest).hardlink_to(layer)
+    return {"mediaType": LAYER, "digest": digest, "size": layer.stat().st_size}
 
 
 def _put(folder: Path, media_type: str, document: object) -> dict[str, object]:

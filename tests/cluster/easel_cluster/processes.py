@@ -39,6 +39,8 @@ class Program:
     ports: tuple[tuple[str, int], ...] = ()
     inside: int | None = None
     """The process whose namespaces the program runs in."""
+    walls: tuple[str, ...] = ()
+    """Namespaces of its own (arguments of `unshare`) that the program is the first process of, and that end with it."""
     tied: bool = False
     """Dies with the thread that started it: for tests, whose end may be a kill."""
 
@@ -102,15 +104,20 @@ def start_all(programs: Sequence[Program], state: State) -> list[int]:
 
 
 def stop(name: str, state: State, seconds: float = STOP_SECONDS) -> bool:
-    """Stop a program of ours: SIGTERM, then SIGKILL; True when one ran."""
+    """Stop a program of ours: SIGTERM, and SIGKILL after the given time; True when one ran."""
     pid = running(state, name)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         if not wait_for(lambda: _gone(pid), seconds):
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: _gone(pid), seconds)
+            wait_for(lambda: _gone(pid), STOP_SECONDS)
     _file(state, name).unlink(missing_ok=True)
     return pid is not None
+
+
+def kill(name: str, state: State) -> bool:
+    """End a program of ours at once, whose data nobody wants any more; True when one ran."""
+    return stop(name, state, seconds=0)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
@@ -153,9 +160,7 @@ def need_free_port(address: str, port: int, who: str) -> None:
 def _spawn(program: Program, state: State) -> int:
     for address, port in program.ports:
         need_free_port(address, port, program.name)
-    command = ("setpriv", "--pdeathsig", "KILL", "--", *program.argv) if program.tied else program.argv
-    if program.inside:
-        command = (*enter(program.inside), *command)
+    command = _command(program)
     with (state.logs / f"{program.name}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -167,7 +172,8 @@ def _spawn(program: Program, state: State) -> int:
             env={"PATH": SYSTEM_PATH, "HOME": str(state.root)} | dict(program.environment),
             start_new_session=True,
         )
-    pid = _entered(process) if program.inside else process.pid
+    # A process cannot change its own pid namespace: nsenter and unshare fork, and the child is the program.
+    pid = _only_child(process) if program.inside or program.walls else process.pid
     remember(state, program.name, pid)
     return pid
 
@@ -177,19 +183,26 @@ def enter(pid: int) -> tuple[str, ...]:
     return ("nsenter", "--target", str(pid), "--all", "--")
 
 
-def child_of(pid: int) -> int | None:
-    """The first child of a process."""
+def _command(program: Program) -> tuple[str, ...]:
+    command = program.argv
+    if program.inside:
+        command = (*enter(program.inside), *command)
+    if program.walls:
+        command = ("unshare", *program.walls, "--fork", "--kill-child", "--", *command)
+    return ("setpriv", "--pdeathsig", "KILL", "--", *command) if program.tied else command
+
+
+def _only_child(parent: subprocess.Popen[bytes]) -> int:
+    wait_for(lambda: _child(parent.pid) is not None or parent.poll() is not None, 10)
+    return _child(parent.pid) or parent.pid
+
+
+def _child(pid: int) -> int | None:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(children[0]) if children else None
-
-
-def _entered(nsenter: subprocess.Popen[bytes]) -> int:
-    # A process cannot change its own pid namespace: nsenter forks, and the child is the program.
-    wait_for(lambda: child_of(nsenter.pid) is not None or nsenter.poll() is not None, 10)
-    return child_of(nsenter.pid) or nsenter.pid
 
 
 def _wait_healthy(program: Program, pid: int, state: State) -> None:

@@ -1,0 +1,170 @@
+"""Builds the project's images from the Dockerfile that ships and loads them into the running cluster.
+
+BuildKit keeps its state in the cache, so a change of code rebuilds the last layers alone. Layers are exported uncompressed,
+and not at all when the cluster already has that very image.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from easel_api.errors import BackendFault
+from easel_cluster import bases, namespaces, processes
+from easel_cluster.cluster import Cluster, need_root
+from easel_cluster.layout import REPOSITORY, State, cache_folder
+from easel_cluster.processes import Program
+from easel_cluster.tools import IMAGE_TOOLS, Report, ensure, last_lines, locked, say, watch
+
+TARGETS = ("operator", "runtime")
+STAND_INS = {"PYTHON_IMAGE": "easel-base/python:local", "TRITON_IMAGE": "easel-base/triton:local"}
+"""The Dockerfile's arguments for its bases, and the names that the stand-ins go by during a build."""
+
+CACHE_LIMIT = "20GB"
+"""What BuildKit may keep: the runtime's layers twice (as files and as one blob), and room for the next ones."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A running BuildKit."""
+
+    buildctl: Path
+    address: str
+    state: State
+
+    def run(self, target: str, *output: str, title: str, report: Report, into: Sequence[str] = ()) -> None:
+        """Build a target; with `into`, a command that reads the image from its standard input."""
+        log = self.state.logs / f"build-{target}.log"
+        command = (str(self.buildctl), "--addr", self.address, "build", *_inputs(target), *output)
+        with log.open("wb") as told:
+            build = subprocess.Popen(command, stdout=subprocess.PIPE if into else told, stderr=told)
+            loading = subprocess.Popen(into, stdin=build.stdout, stdout=told, stderr=told) if into else None
+            if build.stdout:
+                build.stdout.close()
+            watch(build, title, report)
+            failed = build.returncode or (loading.wait() if loading else 0)
+        if failed:
+            raise BackendFault(f"{title} failed", found=last_lines(log, 6))
+
+
+def image_name(target: str) -> str:
+    """The name that pods use."""
+    return f"docker.io/easel/{target}:dev"
+
+
+def build_and_load(cluster: Cluster | None, targets: Sequence[str] = TARGETS, report: Report = say) -> None:
+    """Build the images; load those that the cluster, when there is one, does not have yet."""
+    need_root()
+    with _builder(report) as builder:
+        for target in targets:
+            started = time.monotonic()
+            digest = _build(builder, target, report)
+            if cluster is not None and _loaded(cluster, target) != digest:
+                _load(builder, cluster, target, report)
+            report(f"{image_name(target)} {digest[:19]} after {time.monotonic() - started:.0f} s")
+
+
+def _build(builder: Builder, target: str, report: Report) -> str:
+    metadata = builder.state.config / f"{target}.json"
+    output = ("--output", f"type=image,{_shape(target)}", "--metadata-file", str(metadata))
+    builder.run(target, *output, title=f"building the {target} image", report=report)
+    return str(json.loads(metadata.read_text())["containerimage.digest"])
+
+
+def _load(builder: Builder, cluster: Cluster, target: str, report: Report) -> None:
+    # The build is cached whole by now: this only streams its layers.
+    client = (*cluster.client, "images", "import", "-")
+    output = ("--output", f"type=oci,{_shape(target)}")
+    builder.run(target, *output, title=f"loading the {target} image into the cluster", report=report, into=client)
+
+
+def _shape(target: str) -> str:
+    return f"name={image_name(target)},oci-mediatypes=true,compression=uncompressed"
+
+
+def _loaded(cluster: Cluster, target: str) -> str | None:
+    """The digest of the image that the cluster has by that name."""
+    for line in cluster.ctr("images", "list", f"name=={image_name(target)}").splitlines()[1:]:
+        return line.split()[2]
+    return None
+
+
+def _inputs(target: str) -> list[str]:
+    made = {"PYTHON_IMAGE": bases.python_base()} | (
+        {"TRITON_IMAGE": bases.triton_base()} if target == "runtime" else {}
+    )
+    inputs = [
+        "--frontend", "dockerfile.v0", "--local", f"context={REPOSITORY}", "--local", f"dockerfile={REPOSITORY}",
+        "--opt", f"target={target}", "--progress", "plain",
+        # Packages come from wherever this machine gets them; the network of the machine is the way there.
+        "--allow", "network.host", "--opt", "force-network-mode=host",
+    ]  # fmt: skip
+    for argument, base in made.items():
+        store = f"base-{argument.partition('_')[0].lower()}"
+        inputs += ["--opt", f"build-arg:{argument}={STAND_INS[argument]}"]
+        inputs += ["--opt", f"context:{STAND_INS[argument]}=oci-layout://{store}@{base.digest}"]
+        inputs += ["--oci-layout", f"{store}={base.layout}"]
+    settings = _pip_settings()
+    return inputs + (["--secret", f"id=pip,src={settings}"] if settings else [])
+
+
+def _pip_settings() -> Path | None:
+    candidates = (Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf", Path("/etc/pip.conf"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@contextmanager
+def _builder(report: Report) -> Iterator[Builder]:
+    tools = ensure(IMAGE_TOOLS, report)
+    kept = cache_folder() / "buildkit"
+    kept.mkdir(parents=True, exist_ok=True)
+    for base in (bases.python_base(report), bases.triton_base(report)):
+        report(f"base {base.layout.name}")
+    with (
+        locked(kept / "lock", "another process builds images", report),
+        tempfile.TemporaryDirectory(prefix="easel-") as folder,
+    ):
+        state = State(Path(folder)).make()
+        builder = Builder(tools["buildctl"], f"unix://{folder}/buildkit.sock", state)
+        try:
+            processes.start(_daemon(tools, kept, builder), state)
+            yield builder
+        finally:
+            processes.stop("buildkitd", state)
+            namespaces.remove_cgroups("buildkit")
+
+
+def _daemon(tools: dict[str, Path], kept: Path, builder: Builder) -> Program:
+    config = builder.state.config / "buildkitd.toml"
+    config.write_text(DAEMON.format(runc=tools["runc"], root=kept / "state", limit=CACHE_LIMIT))
+    check = (str(builder.buildctl), "--addr", builder.address, "debug", "workers")
+    return Program(
+        "buildkitd",
+        (str(tools["buildkitd"]), "--config", str(config), "--addr", builder.address),
+        lambda: subprocess.run(check, capture_output=True, check=False).returncode == 0,
+        # A build that was cut short leaves no mounts and no containers behind.
+        walls=("--mount", "--pid", "--mount-proc", "--propagation", "private"),
+        tied=True,
+    )
+
+
+DAEMON = """\
+root = "{root}"
+insecure-entitlements = ["network.host"]
+
+[worker.containerd]
+  enabled = false
+
+[worker.oci]
+  enabled = true
+  binary = "{runc}"
+  networkMode = "host"
+  gc = true
+  maxUsedSpace = "{limit}"
+"""
