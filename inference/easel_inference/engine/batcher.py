@@ -222,7 +222,7 @@ def _recover(calls: list[_Call], error: Exception, counters: Counters) -> None:
 
 def _split(result: Tensor, calls: list[_Call]) -> tuple[Tensor, ...]:
     rows = sum(call.rows for call in calls)
-    return result.split([result.shape[0] * call.rows // rows for call in calls])
+    return torch.split(result, [result.shape[0] * call.rows // rows for call in calls])
 
 
 def out_of_memory(error: BaseException) -> bool:

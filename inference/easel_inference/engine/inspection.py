@@ -21,6 +21,7 @@ INDEX = "model_index.json"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 
+# ruff: disable[SIM905]
 PICKLES = frozenset(
     ".bin .pt .pth .ckpt .pkl .pickle .h5 .hdf5 .keras .joblib .dill .npy .npz .msgpack .pb .mar .nemo".split()
 )
@@ -31,6 +32,7 @@ SCHEDULERS = frozenset(
     EulerAncestralDiscreteScheduler HeunDiscreteScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
     UniPCMultistepScheduler LCMScheduler DEISMultistepScheduler KDPM2DiscreteScheduler""".split()
 )
+# ruff: enable[SIM905]
 
 COMPONENTS: dict[str, tuple[str, frozenset[str]]] = {
     "unet": ("diffusers", frozenset({"UNet2DConditionModel"})),

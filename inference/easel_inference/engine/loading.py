@@ -15,7 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput
-from easel_api.modeldeployment import DType, ModelDeploymentSpec
+from easel_api.modeldeployment import Adapter, DType, ModelDeploymentSpec
 from easel_api.tasks import AdapterKind, Task, tasks_of
 from easel_inference.generation import ModelInfo
 
@@ -51,7 +51,7 @@ def load(spec: ModelDeploymentSpec, claims: Path) -> LoadedModel:
     started = time.monotonic()
     device, dtype = _place(spec)
     checked = check_model(folder_of(spec.model.source, claims), digest=spec.model.digest, family=spec.model.family)
-    motion = next((adapter for adapter in spec.adapters if adapter.kind is AdapterKind.MOTION), None)
+    motion = _adapter(spec, AdapterKind.MOTION)
     # All folders are checked before any is loaded: a wrong adapter costs a second, not the loading of a large model.
     adapter = check_adapter(folder_of(motion.source, claims)) if motion else None
     options = {"local_files_only": True, "use_safetensors": True}
@@ -72,6 +72,10 @@ def load(spec: ModelDeploymentSpec, claims: Path) -> LoadedModel:
         limits=limits,
         info=_info(spec, checked, parts, moving, limits, dtype, device, time.monotonic() - started),
     )
+
+
+def _adapter(spec: ModelDeploymentSpec, kind: AdapterKind) -> Adapter | None:
+    return {adapter.kind: adapter for adapter in spec.adapters}.get(kind)
 
 
 def _place(spec: ModelDeploymentSpec) -> tuple[torch.device, torch.dtype]:
@@ -158,7 +162,7 @@ def _info(
     seconds: float,
 ) -> ModelInfo:
     kinds = frozenset({AdapterKind.MOTION}) if moving is not None else frozenset[AdapterKind]()
-    models = {**parts, **({"unet": moving} if moving is not None else {})}
+    models = parts if moving is None else parts | {"unet": moving}
     return ModelInfo(
         name=spec.model.source,
         digest=checked.digest,

@@ -18,7 +18,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .batcher import Batcher
 
-
 DECODE_WEIGHT = 8
 """A latent position costs the decoder about this much more memory than it costs the denoiser."""
 
@@ -37,13 +36,13 @@ class Proxy(nn.Module):
         self, run: Any, *tensors: Tensor, method: str, fixed: Any = (), weight: int = 1, counted: bool = False
     ) -> tuple[Tensor, ...]:
         """A call to the batcher; `fixed` are the arguments that must be equal for calls to be joined."""
-        _, batcher, name = self.__dict__["_behind"]
+        batcher: Batcher = self.__dict__["_behind"][1]
         shapes = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors)
         first = tensors[0]
         # Joined calls must also agree in how many rows each tensor has for one of the first.
         ratios = tuple(tensor.shape[0] / first.shape[0] for tensor in tensors)
         return batcher.call(
-            (name, method, shapes, ratios, fixed),
+            (self.__dict__["_behind"][2], method, shapes, ratios, fixed),
             run,
             *tensors,
             units=weight * first.shape[0] * math.prod(first.shape[2:] or first.shape[1:]),
@@ -108,7 +107,7 @@ class Autoencoder(Proxy):
         distribution = DiagonalGaussianDistribution(parameters)
         return AutoencoderKLOutput(latent_dist=distribution) if return_dict else (distribution,)
 
-    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:  # noqa: ARG002, FBT001, FBT002
+    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:  # noqa: FBT001, FBT002
         """Latents to pictures; the generator is part of diffusers' signature and unused there too."""
         model = self.__dict__["_behind"][0]
 

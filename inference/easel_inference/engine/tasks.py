@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,6 +30,7 @@ from .sizes import Limits
 DEFAULT_STRENGTH = {Task.IMAGE_TO_IMAGE: 0.8, Task.INPAINT: 1.0}
 DECODED_AT_ONCE = 16
 MASK_THRESHOLD = 128
+FADE_PIXELS = 3
 
 OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, int, bytes], None]
@@ -150,7 +152,7 @@ def decoded(latents: Tensor, shared: SharedModel, participant: Participant) -> F
     if latents.ndim == 5:
         latents = latents[0].transpose(0, 1)
     parts = []
-    for part in latents.split(DECODED_AT_ONCE):
+    for part in torch.split(latents, DECODED_AT_ONCE):
         participant.check()
         parts.append(_pixels(shared.vae.decode(part / shared.vae.config.scaling_factor, return_dict=False)[0]))
     return np.concatenate(parts)
@@ -178,5 +180,9 @@ def _kept_outside_mask(frames: Frames, pictures: Pictures) -> Frames:
     """Outside the mask an inpainted picture is its input, pixel by pixel: the VAE would blur it a little."""
     if pictures.mask is None or pictures.image is None:
         return frames
-    inside = np.asarray(pictures.mask)[None, :, :, None] >= MASK_THRESHOLD
-    return np.where(inside, frames, np.asarray(pictures.image.convert("RGB"))[None])
+    mask = pictures.mask.point(lambda grey: 255 * (grey >= MASK_THRESHOLD))
+    # Fades in from the mask's edge inwards, so that there is no seam and still nothing outside changes.
+    blurred = np.asarray(mask.filter(ImageFilter.BoxBlur(FADE_PIXELS)), np.float32) / 255
+    share = np.where(np.asarray(mask) > 0, (2 * blurred - 1).clip(0, 1), 0)[None, :, :, None]
+    before = np.asarray(pictures.image, np.float32)[None]
+    return (before + (frames - before) * share).round().astype(np.uint8)

@@ -4,7 +4,7 @@ import sys
 
 from easel_api.errors import EaselError
 from easel_inference.serving.launcher import Exit, Launcher
-from easel_inference.serving.settings import STATE_DIR, Settings
+from easel_inference.serving.settings import Settings
 from easel_inference.serving.state import State
 
 

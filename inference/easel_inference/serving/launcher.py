@@ -179,7 +179,7 @@ class Launcher:
                 os.kill(pulse.pid, signal.SIGKILL)
         tritonserver.clean_shared_memory()
 
-    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's own signature
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
 
 
@@ -192,7 +192,7 @@ def check_ports(settings: Settings) -> None:
                 probe.bind((settings.bind, port))
             except OSError as error:
                 raise EnvironmentFault(
-                    "the port is taken" if error.errno == 98 else "cannot listen",  # noqa: PLR2004 - EADDRINUSE
+                    "the port is taken" if error.errno == 98 else "cannot listen",
                     where=f"port {port} ({name})",
                     found=error.strerror or str(error),
                     fix=f"Stop what listens there, or set {name} to a free port",

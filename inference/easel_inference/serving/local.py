@@ -73,7 +73,7 @@ def start_local(
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     State(state_dir).clear()
-    ports = _free_ports(3)
+    ports = _free_ports()
     log = state_dir / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -85,7 +85,7 @@ def start_local(
         )
     try:
         info = _wait(process, state_dir, ports[2], on_progress or (lambda _: None), load_seconds)
-        yield LocalServer(*ports, info, log, process)
+        yield LocalServer(*ports, info=info, log=log, process=process)
     finally:
         _stop(process)
 
@@ -99,7 +99,6 @@ def _environment(spec: ModelDeploymentSpec, state_dir: Path, ports: tuple[int, i
         "EASEL_GRPC_PORT": grpc,
         "EASEL_METRICS_PORT": metrics,
         "EASEL_HTTP_PORT": http,
-        "EASEL_PARENT": str(os.getpid()),
         "EASEL_DRAIN_SECONDS": "1",
     }
 
@@ -123,8 +122,8 @@ def _wait(
 def _ask(pool: urllib3.PoolManager, url: str) -> ModelInfo | None:
     try:
         model = pool.request("GET", f"{url}/model")
-        if model.status == 200:  # noqa: PLR2004 - OK
-            ready = pool.request("GET", f"{url}/readyz").status == 200  # noqa: PLR2004 - OK
+        if model.status == 200:
+            ready = pool.request("GET", f"{url}/readyz").status == 200
             return ModelInfo.model_validate_json(model.data) if ready else None
     except urllib3.exceptions.HTTPError:  # not listening yet
         return None
@@ -150,10 +149,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody listens on; all are held until the last is found, so that they differ."""
+def _free_ports() -> tuple[int, int, int]:
+    """Three ports that nobody listens on; all are held until the last is found, so that they differ."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
         for each in sockets:
             each.bind((HOST, 0))
-        return tuple(each.getsockname()[1] for each in sockets)
+        first, second, third = (int(each.getsockname()[1]) for each in sockets)
+        return first, second, third

@@ -19,7 +19,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from easel_api.errors import BackendFault, EaselError
-from easel_inference.engine.counters import Counts
+from easel_inference.engine.counters import OUTCOMES, Counts
 from easel_inference.generation import Failed, Message
 
 from . import wire
@@ -35,7 +35,7 @@ log = logging.getLogger("easel")
 class TritonPythonModel:
     """Triton's interface: `initialize`, `execute`, `finalize`."""
 
-    def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002 - settings come from the environment
+    def initialize(self, args: dict[str, str]) -> None:
         """Load the model; a failure is left for the launcher to show, typed, before Triton hears of it."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         settings = Settings.from_environment(os.environ)
@@ -79,7 +79,7 @@ class TritonPythonModel:
     def _submit(self, request: Any, stream: _Stream) -> None:
         try:
             parsed, inputs = wire.decode_request(
-                *(_array(request, name) for name in (wire.REQUEST, wire.IMAGE, wire.MASK))
+                _array(request, wire.REQUEST), _array(request, wire.IMAGE), _array(request, wire.MASK)
             )
             stream.attach(self._engine.submit(parsed, inputs, stream.emit))
         except EaselError as error:
@@ -156,9 +156,7 @@ class Metrics:
         self._families: list[Any] = []
         self._published: dict[str, float] = {}
         generations = self._family("easel_engine_generations_total", "Generations that ended", counter)
-        self._outcomes = {
-            outcome: generations.Metric(labels={"outcome": outcome}) for outcome in ("succeeded", "failed", "cancelled")
-        }
+        self._outcomes = {outcome: generations.Metric(labels={"outcome": outcome}) for outcome in OUTCOMES}
         self._reused = self._plain("easel_engine_reused_results_total", "Results sent again, not made again", counter)
         self._steps = self._plain("easel_engine_steps_total", "Denoising steps of all requests", counter)
         self._running = self._plain("easel_engine_running_requests", "Requests that generate", gauge)

@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 5
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's own name
+    def do_GET(self) -> None:
         health = self.health()  # type: ignore[attr-defined]  # set by serve()
         match self.path.partition("?")[0]:
             case "/livez":

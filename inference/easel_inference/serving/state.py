@@ -21,7 +21,6 @@ from pydantic import BaseModel, ValidationError
 from easel_api.errors import EaselError, ErrorReport
 from easel_inference.generation import ModelInfo
 
-
 Kind = TypeVar("Kind", bound=BaseModel)
 
 

@@ -150,7 +150,7 @@ def start(command: list[str], environment: dict[str, str], log: int | None = Non
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - only prctl is called between fork and exec
+        preexec_fn=_die_with_parent,
     )
 
 

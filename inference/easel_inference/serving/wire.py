@@ -48,11 +48,11 @@ def encode_request(request: GenerationRequest, inputs: InputImages) -> dict[str,
 
 
 def decode_request(
-    request: np.ndarray, image: np.ndarray | None, mask: np.ndarray | None
+    request: np.ndarray | None, image: np.ndarray | None, mask: np.ndarray | None
 ) -> tuple[GenerationRequest, InputImages]:
     """The request again; `InvalidInput` names the field that is wrong."""
     try:
-        parsed = GenerationRequest.model_validate_json(request.tobytes())
+        parsed = GenerationRequest.model_validate_json(b"" if request is None else request.tobytes())
     except ValidationError as error:
         raise invalid(error) from error
     return parsed, InputImages(
