@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(_dispatch(options))
     except EaselError as error:
         _debug()
-        print(f"easel: {error}", file=sys.stderr)
+        print("\n".join(f"easel: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("easel: stopped", file=sys.stderr)
@@ -67,7 +67,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "validate":
             from .validate import validate
 
-            return validate(options.files)
+            return validate(options.files, local=options.local)
         case _:
             from .doctor import doctor
 
@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate = _command(commands, "validate", "say what is wrong with manifests, without a cluster")
     validate.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is stdin")
+    validate.add_argument(
+        "--local", action="store_true", help="as easel run takes them: file:// and a job without a store are fine"
+    )
     _command(commands, "doctor", "say what this machine lacks for easel run")
     return parser
 

@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from easel_api.errors import InvalidInput
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from easel_api.validation import Problem, load_documents, validate_text
 
 _FILE = "file://"
+
+
+class Problems(InvalidInput):
+    """All that is wrong with some manifests; its text has a line for each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("the manifest is wrong")
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class Documents:
 
     def folder_of(self, thing: GenerationJob | ModelDeployment) -> Path:
         """Folder of the file that the object was in."""
-        return self.folders[thing.kind, thing.metadata.name]
+        return self.folders.get((thing.kind, thing.metadata.name), Path())
 
     def local_spec(self, model: ModelDeployment) -> ModelDeploymentSpec:
         """The spec with relative `file://` paths made absolute, since the server runs elsewhere."""
@@ -41,31 +52,22 @@ def _absolute(source: str, folder: Path) -> str:
     return _FILE + str((folder / source.removeprefix(_FILE)).resolve())
 
 
-def load(files: Sequence[str], *, on_cluster: bool) -> Documents:
-    """Every object of the files; `InvalidInput` names the first thing that is wrong."""
-    jobs: list[GenerationJob] = []
-    models: dict[str, ModelDeployment] = {}
+def load(files: Sequence[str], *, for_cluster: bool) -> Documents:
+    """Every object of the files; `-` is stdin. `Problems` names all that is wrong with them."""
+    texts = [validate_text(sys.stdin.read(), "stdin", for_cluster=for_cluster)] if "-" in files else []
+    paths = [Path(name) for name in files if name != "-"]
+    found = sum(texts, load_documents(paths, for_cluster=for_cluster))
+    if found.problems:
+        raise Problems(found.problems)
+    return Documents(found.jobs, {model.metadata.name: model for model in found.models}, _folders(paths))
+
+
+def _folders(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
+    """Which folder each object's file is in."""
     folders: dict[tuple[str, str], Path] = {}
-    for name in files:
-        text, folder = _read(name)
-        for document in yaml.safe_load_all(text):
-            thing = _parse(document, name)
-            folders[thing.kind, thing.metadata.name] = folder
-            match thing:
-                case GenerationJob():
-                    jobs.append(thing)
-                case ModelDeployment():
-                    models[thing.metadata.name] = thing
-    return Documents(tuple(jobs), models, folders)
-
-
-def _read(name: str) -> tuple[str, Path]:
-    if name == "-":
-        return sys.stdin.read(), Path()
-    path = Path(name)
-    return path.read_text(), path.parent
-
-
-def _parse(document: dict, name: str) -> GenerationJob | ModelDeployment:
-    model = {"GenerationJob": GenerationJob, "ModelDeployment": ModelDeployment}[document["kind"]]
-    return model.model_validate(document)
+    for path in paths:
+        alone = load_documents([path], for_cluster=False)
+        objects: list[GenerationJob | ModelDeployment] = [*alone.jobs, *alone.models]
+        for each in objects:
+            folders[each.kind, each.metadata.name] = path.parent
+    return folders

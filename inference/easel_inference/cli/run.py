@@ -46,7 +46,7 @@ class Target:
 
 def run(files: Sequence[str], out: str | None) -> ExitCode:
     """Runs every job of the files, one after another."""
-    documents = load(files, on_cluster=False)
+    documents = load(files, for_cluster=False)
     if not documents.jobs:
         raise NotFound("there is no GenerationJob", where=", ".join(files), fix="Add one; examples/mugs.yaml shows how")
     # Everything that can be wrong is found before the first model is loaded.

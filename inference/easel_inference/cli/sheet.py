@@ -35,8 +35,7 @@ def contact_sheet(title: str, entries: Iterable[Entry]) -> bytes:
     """A PNG."""
     everything = list(entries)
     shown = everything[:MAX_PICTURES]
-    columns = min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(shown) * 1.5))))
-    rows = max(1, math.ceil(len(shown) / columns))
+    columns, rows = _grid(len(shown))
     header = 48
     size = (GAP + columns * (CELL + GAP), header + rows * (CELL + CAPTION + GAP))
     sheet = Image.new("RGB", size, BACKGROUND)
@@ -51,6 +50,13 @@ def contact_sheet(title: str, entries: Iterable[Entry]) -> bytes:
     target = io.BytesIO()
     sheet.save(target, "PNG")
     return target.getvalue()
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Columns and rows of a sheet about as wide as high, with the fewest empty places."""
+    wanted = min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(count))))
+    columns = min(range(wanted, min(MOST_COLUMNS, wanted + 2) + 1), key=lambda number: (-count % number, number))
+    return columns, max(1, math.ceil(count / columns))
 
 
 def _cell(entry: Entry) -> Image.Image:

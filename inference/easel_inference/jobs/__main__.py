@@ -14,22 +14,19 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
-from easel_api.errors import Cancelled, EaselError, EnvironmentFault, ExitCode
+from easel_api.errors import Cancelled, EaselError, ExitCode
 from easel_api.generationjob import GenerationJob
 from easel_inference.artifacts import keys
 
-from .access import JobAccess, JobName, Server, StatusReporter
+from .access import JobAccess, Server, StatusReporter
 from .opening import Places, open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
+from .settings import Settings, termination_log
 from .worker import Job, Outcome, Worker, generate_at
 
 TERMINATED = 128 + signal.SIGTERM
-TERMINATION_LOG = Path("/dev/termination-log")
-CREDENTIALS = Path("/etc/easel/credentials")
-CLAIMS = Path("/claims")
 
 _log = logging.getLogger("easel.worker")
 
@@ -38,14 +35,16 @@ def main() -> int:
     """Runs the job of this pod; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        outcome = _run(stop)
+        outcome = _run(Settings.read(os.environ), stop)
     except Cancelled:
         _log.info("stopped; the next worker goes on from here")
         return TERMINATED
     except EaselError as error:
+        if stop.is_set():
+            return TERMINATED  # what fails while everything is being stopped says nothing about the job
         _log.error("%s: %s", error.reason, error)
         _say_why(error)
         return int(error.exit_code)
@@ -53,25 +52,22 @@ def main() -> int:
     return int(ExitCode.DONE)
 
 
-def _run(stop: threading.Event) -> Outcome:
-    name = JobName(_environment("EASEL_JOB_NAME"), _environment("EASEL_JOB_NAMESPACE"), _environment("EASEL_JOB_UID"))
-    endpoint = _environment("EASEL_ENDPOINT")
-    access = JobAccess(Server.in_cluster(), name, stop)
+def _run(settings: Settings, stop: threading.Event) -> Outcome:
+    access = JobAccess(Server.in_cluster(settings.service_account), settings.job, stop)
     found = access.read()
     reporter = StatusReporter(access)
     try:
-        worker = _worker(found, stop)
+        worker = _worker(found, settings.places, stop)
     except EaselError as error:
         early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
         early.broke(error)
         with ReportLoop(reporter, early.snapshot):
             raise
     with ReportLoop(reporter, worker.tally.snapshot):
-        return generate_at(worker, worker.claim(), endpoint, _backend_name(found, endpoint), stop)
+        return generate_at(worker, worker.claim(), settings.endpoint, _backend_name(found, settings.endpoint), stop)
 
 
-def _worker(found: GenerationJob, stop: threading.Event) -> Worker:
-    places = Places(claims=CLAIMS, credentials=CREDENTIALS, files=Path("/nowhere"))
+def _worker(found: GenerationJob, places: Places, stop: threading.Event) -> Worker:
     store, prefix = open_store(found.spec, places, stop)
     metadata = found.metadata
     folder = keys.folder(prefix, metadata.name)
@@ -85,19 +81,10 @@ def _backend_name(found: GenerationJob, endpoint: str) -> str:
     return (chosen.model_deployment if chosen else "") or endpoint.split(".", maxsplit=1)[0].split(":", maxsplit=1)[0]
 
 
-def _environment(name: str) -> str:
-    value = os.environ.get(name, "")
-    if not value:
-        raise EnvironmentFault(
-            "this variable is not set", where=name, fix="The operator sets it; on one machine use: easel run"
-        )
-    return value
-
-
 def _say_why(error: EaselError) -> None:
     """For `kubectl describe pod`, and for the operator when the API server was away."""
     with contextlib.suppress(OSError):
-        TERMINATION_LOG.write_text(f"{error.reason}: {error}"[:4096])
+        termination_log(os.environ).write_text(f"{error.reason}: {error}"[:4096])
 
 
 if __name__ == "__main__":

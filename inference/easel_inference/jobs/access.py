@@ -35,7 +35,6 @@ from .progress import LastFailure, Snapshot
 _log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "easel-worker"
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _READ_TRIES = 8
 
 
@@ -57,8 +56,8 @@ class Server:
     token: Path | None
 
     @classmethod
-    def in_cluster(cls, account: Path = SERVICE_ACCOUNT) -> Server:
-        """The one of this pod; `EnvironmentFault` outside of a pod."""
+    def in_cluster(cls, account: Path) -> Server:
+        """The one of this pod, whose service account is mounted at `account`; `EnvironmentFault` outside of a pod."""
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
         if not host or not port or not (account / "token").is_file():
             raise EnvironmentFault(
