@@ -39,6 +39,8 @@ WATCHED_NAMESPACE: tuple[Permission, ...] = (
 LEASE_NAMESPACE: tuple[Permission, ...] = (
     # A Lease cannot be created by name, hence `create` without one; the rest is for the operator's Lease alone.
     Permission("coordination.k8s.io", ("leases",), ("create",), "leader election"),
-    Permission("coordination.k8s.io", ("leases",), ("get", "update", "patch"), "leader election, its own Lease by name"),
+    Permission(
+        "coordination.k8s.io", ("leases",), ("get", "update", "patch"), "leader election, its own Lease by name"
+    ),
 )
 """In the operator's own namespace."""

@@ -1,0 +1,79 @@
+"""Prometheus metrics about the operator itself. Every metric is declared here, with its labels' closed sets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import start_http_server
+
+from easel_api.generationjob import Phase
+from easel_operator.ports.metrics import Result
+
+
+class PrometheusMetrics:
+    """Implements `ports.metrics.Metrics`; `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._reconciles = Counter(
+            "easel_operator_reconciles", "Reconciles by outcome.", ["kind", "result"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "easel_operator_reconcile_seconds", "Duration of a reconcile.", ["kind"], registry=self.registry
+        )
+        self._actions = Counter(
+            "easel_operator_actions", "Writes to the API server.", ["kind", "action"], registry=self.registry
+        )
+        self._depth = Gauge("easel_operator_queue_depth", "Objects that wait for a reconcile.", registry=self.registry)
+        self._idle = Gauge(
+            "easel_operator_seconds_since_watch_event",
+            "Seconds since a watch delivered an event.",
+            ["resource"],
+            registry=self.registry,
+        )
+        self._stale = Gauge(
+            "easel_operator_watch_missed_changes",
+            "Changes listed by the API server that a watch did not deliver.",
+            ["resource"],
+            registry=self.registry,
+        )
+        self._leader = Gauge("easel_operator_leader", "1 while this process leads.", registry=self.registry)
+        self._jobs = Gauge("easel_jobs", "GenerationJobs by phase.", ["phase"], registry=self.registry)
+
+    def serve(self, port: int) -> int:
+        """Serve `/metrics` from a thread of its own; the port, which is chosen when 0 is asked for."""
+        server, _ = start_http_server(port, registry=self.registry)
+        return int(server.server_port)
+
+    def reconciled(self, kind: str, result: Result, seconds: float) -> None:
+        """A reconcile ended."""
+        self._reconciles.labels(kind, result).inc()
+        self._seconds.labels(kind).observe(seconds)
+
+    def acted(self, kind: str, action: str) -> None:
+        """An action was carried out."""
+        self._actions.labels(kind, action).inc()
+
+    def queue_depth(self, depth: int) -> None:
+        """Keys that wait."""
+        self._depth.set(depth)
+
+    def watched(self, plural: str) -> None:
+        """A watch delivered an event."""
+        moment = time.monotonic()
+        self._idle.labels(plural).set_function(lambda: time.monotonic() - moment)
+
+    def stale(self, plural: str, missed: int) -> None:
+        """An audit found so many undelivered changes."""
+        self._stale.labels(plural).set(missed)
+
+    def leading(self, *, leads: bool) -> None:
+        """Whether this process leads."""
+        self._leader.set(int(leads))
+
+    def jobs(self, phases: Mapping[str, int]) -> None:
+        """GenerationJobs by phase; a phase that nobody is in reads zero."""
+        for phase in Phase:
+            self._jobs.labels(phase.value).set(phases.get(phase.value, 0))

@@ -1,0 +1,71 @@
+"""Asks a runtime's pod over HTTP: `GET /model`, in a second or two, without following anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from easel_api.errors import ErrorReport
+from easel_api.tasks import Task
+from easel_operator.core.observed import Loaded, NotLoaded, Probe
+
+SECONDS = 2.0
+MAX_BYTES = 65536
+
+
+class _Answer(BaseModel):
+    """The part of a runtime's answer that the operator reads; a newer runtime may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    digest: str
+    family: str
+    tasks: tuple[str, ...]
+    parameters: int
+    loaded_seconds: float = 0.0
+
+    def loaded(self) -> Loaded:
+        known = {task.value for task in Task}
+        tasks = tuple(Task(task) for task in self.tasks if task in known)
+        return Loaded(self.digest, self.family, tasks, self.parameters, self.loaded_seconds)
+
+
+class HttpRuntime:
+    """Implements `ports.runtime.Runtime`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._session: aiohttp.ClientSession | None = None
+
+    async def model(self, address: str) -> Probe:
+        """What the runtime says of its model; None when nobody answers in time, or not in our words."""
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with self._open().get(f"http://{host}:{self._port}/model", allow_redirects=False) as answer:
+                content = await answer.content.read(MAX_BYTES)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        return _understood(answer.status, content)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS))
+        return self._session
+
+
+def _understood(status: int, content: bytes) -> Probe:
+    try:
+        said: Any = json.loads(content)
+        if status == 200:
+            return _Answer.model_validate(said).loaded()
+        return NotLoaded(ErrorReport.model_validate(said)) if status == 503 else None
+    except (ValueError, ValidationError):
+        return None

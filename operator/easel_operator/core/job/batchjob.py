@@ -1,0 +1,139 @@
+"""The batch Job: one worker pod that is retried when it dies, and not when the job itself is at fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easel_api.generationjob import GenerationJobSpec, S3Store
+from easel_operator.core import labels
+from easel_operator.core.actions import Manifest
+from easel_operator.core.configuration import Configuration
+from easel_operator.core.observed import Identity
+from easel_operator.core.podtemplates import (
+    Mounted,
+    claim_of,
+    claims,
+    container_security,
+    owner_reference,
+    pod_security,
+    scratch,
+)
+from easel_operator.core.resources import GENERATION_JOBS, JOBS
+
+CONTAINER = "worker"
+BACKOFF_LIMIT = 6
+"""Deaths of the worker that are not its job's fault and no disruption: a lost node, out of memory, a crash."""
+CREDENTIALS_PATH = "/etc/easel/credentials"
+FINAL_EXIT_CODES = (1, 2, 3)
+"""The worker's own verdicts: job failed, input wrong, environment wrong. Trying again would only repeat them."""
+
+_REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
+
+
+def batch_job(owner: Identity, spec: GenerationJobSpec, endpoint: str, configuration: Configuration) -> Manifest:
+    """Renders the batch Job, named like its owner so that there can never be two."""
+    deadline = {} if spec.deadline_seconds is None else {"activeDeadlineSeconds": spec.deadline_seconds}
+    return Manifest(
+        JOBS,
+        {
+            "apiVersion": JOBS.api_version,
+            "kind": JOBS.kind,
+            "metadata": _metadata(owner),
+            "spec": {
+                "completions": 1,
+                "parallelism": 1,
+                "backoffLimit": BACKOFF_LIMIT,
+                "suspend": False,
+                "podFailurePolicy": _failure_policy(),
+                "template": {
+                    "metadata": {"labels": labels.of_job(owner.name)},
+                    "spec": _pod(owner, spec, endpoint, configuration),
+                },
+                **deadline,
+            },
+        },
+    )
+
+
+def _metadata(owner: Identity) -> dict[str, Any]:
+    return {
+        "name": owner.name,
+        "namespace": owner.namespace,
+        "labels": labels.of_job(owner.name),
+        "ownerReferences": [owner_reference(GENERATION_JOBS.api_version, GENERATION_JOBS.kind, owner.name, owner.uid)],
+    }
+
+
+def _failure_policy() -> dict[str, Any]:
+    return {
+        "rules": [
+            # An evicted or preempted worker starts again and costs no try, whatever it managed to say at the end.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(FINAL_EXIT_CODES)},
+            },
+        ]
+    }
+
+
+def _pod(owner: Identity, spec: GenerationJobSpec, endpoint: str, configuration: Configuration) -> dict[str, Any]:
+    volumes = _volumes(spec)
+    return {
+        "restartPolicy": "Never",
+        # It reads its job and writes the job's status.
+        "serviceAccountName": configuration.worker_service_account,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": 30,
+        "containers": [_container(owner, endpoint, configuration, volumes)],
+        "volumes": [volume.volume() for volume in volumes],
+    }
+
+
+def _container(owner: Identity, endpoint: str, configuration: Configuration, volumes: list[Mounted]) -> dict[str, Any]:
+    environment = {
+        "EASEL_JOB_NAME": owner.name,
+        "EASEL_JOB_NAMESPACE": owner.namespace,
+        "EASEL_JOB_UID": owner.uid,
+        "EASEL_ENDPOINT": endpoint,
+        "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
+    }
+    return {
+        "name": CONTAINER,
+        "image": configuration.worker_image,
+        "imagePullPolicy": configuration.worker_image_pull_policy,
+        "command": ["python", "-m", "easel_inference.jobs"],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "resources": configuration.worker_resources,
+        "securityContext": container_security(),
+        "volumeMounts": [volume.mount() for volume in volumes],
+    }
+
+
+def _volumes(spec: GenerationJobSpec) -> list[Mounted]:
+    store = spec.output.store
+    inputs = [] if spec.inputs is None else [source.uri for source in (spec.inputs.image, spec.inputs.mask) if source]
+    written = [store.persistent_volume_claim.claim_name] if store and store.persistent_volume_claim else []
+    return [
+        scratch("tmp", "/tmp", "2Gi"),  # noqa: S108 - an emptyDir of the pod's own
+        *_credentials(store.s3 if store else None),
+        *claims((claim for uri in inputs if (claim := claim_of(uri))), written),
+    ]
+
+
+def _credentials(store: S3Store | None) -> list[Mounted]:
+    """The Secret as files: kubelet reads it, the operator never does; a session token may be missing, a key may not."""
+    if store is None or store.credentials_secret_ref is None:
+        return []
+    name = store.credentials_secret_ref.name
+    sources = [_keys_of(name, _REQUIRED_KEYS, optional=False), _keys_of(name, _OPTIONAL_KEYS, optional=True)]
+    source = {"projected": {"sources": sources, "defaultMode": 0o440}}
+    return [Mounted("credentials", source, CREDENTIALS_PATH, read_only=True)]
+
+
+def _keys_of(secret: str, keys: tuple[str, ...], *, optional: bool) -> dict[str, Any]:
+    items = [{"key": key, "path": key} for key in keys]
+    return {"secret": {"name": secret, "items": items, "optional": optional}}

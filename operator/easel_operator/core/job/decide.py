@@ -1,0 +1,205 @@
+"""What to do about a GenerationJob.
+
+Read from the top: a job that is over stays over; then what ends it; then what its batch Job does; then who could make it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from easel_api import conditions
+from easel_api.conditions import ConditionType
+from easel_api.generationjob import ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
+from easel_operator.core import statuses
+from easel_operator.core.actions import Action, Apply, Delete, Suspend
+from easel_operator.core.decision import Decision, Environment, parse_timestamp
+from easel_operator.core.manifests import sealed
+from easel_operator.core.model.metadata import GRPC_PORT
+from easel_operator.core.observed import BatchJob, JobView, Problem
+from easel_operator.core.resources import JOBS, Reference
+
+from .batchjob import BACKOFF_LIMIT, batch_job
+from .choice import Chosen, Waiting, choose
+from .outcome import cancelled, failure_of
+from .status import (
+    TERMINAL,
+    State,
+    beginning,
+    ended_status,
+    failed,
+    status_of,
+    succeeded,
+    suspended,
+    underway,
+    written_fields,
+)
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How soon a worker that does not start is looked at again: kubelet tells some reasons in events alone."""
+
+
+def decide(view: JobView, environment: Environment) -> Decision:
+    """Actions on the batch Job first, then the status; nothing when the cluster holds both."""
+    if view.identity.deleting:
+        return Decision(reasons=("deleting",))
+    if over(view.status):
+        return _over(view, environment)
+    if isinstance(view.spec, Problem):
+        return _fail(view, Failure(reason=view.spec.reason, message=view.spec.message), environment)
+    job = view.batch_job
+    if job is not None and job.owner_uid != view.identity.uid:
+        return _name_taken(view, job, environment)
+    if job is not None and (job.complete or job.failure):
+        return _finished(view, job, environment)
+    if view.spec.cancel:
+        return _cancel(view, environment)
+    if job is not None:
+        return _work(view, view.spec, job, environment)
+    return _begin(view, view.spec, environment)
+
+
+def over(status: GenerationJobStatus) -> bool:
+    """Whether the job has ended; conditions count too, since they are the contract."""
+    return status.phase in TERMINAL or any(
+        conditions.is_true(status.conditions, ended) for ended in (ConditionType.COMPLETE, ConditionType.FAILED)
+    )
+
+
+def _over(view: JobView, environment: Environment) -> Decision:
+    leftover = _stop(view) if view.status.phase is Phase.CANCELLED else ()
+    left = _seconds_left(view, environment)
+    if left is not None and left <= 0:
+        reference = Reference(view.identity.key.resource, view.identity.namespace, view.identity.name)
+        return Decision((*leftover, Delete(reference, view.identity.uid)), reasons=("ttlSecondsAfterFinished is over",))
+    before, after = written_fields(view, view.status), written_fields(view, ended_status(view))
+    return Decision(leftover + statuses.write(view.identity, before, after), left, ("over",))
+
+
+def _seconds_left(view: JobView, environment: Environment) -> float | None:
+    if isinstance(view.spec, Problem) or view.spec.ttl_seconds_after_finished is None:
+        return None
+    if not view.status.completion_time:
+        return None
+    end = parse_timestamp(view.status.completion_time) + timedelta(seconds=view.spec.ttl_seconds_after_finished)
+    return (end - environment.now).total_seconds()
+
+
+def _stop(view: JobView) -> tuple[Action, ...]:
+    job = view.batch_job
+    if job is None or job.deleting or job.owner_uid != view.identity.uid:
+        return ()
+    return (Delete(_reference(view), job.uid),)
+
+
+def _reference(view: JobView) -> Reference:
+    return Reference(JOBS, view.identity.namespace, view.identity.name)
+
+
+def _fail(view: JobView, failure: Failure, environment: Environment) -> Decision:
+    return _write(view, State(Phase.FAILED, failed(failure.reason, failure.message), failure=failure), environment)
+
+
+def _cancel(view: JobView, environment: Environment) -> Decision:
+    failure = cancelled()
+    state = State(Phase.CANCELLED, failed(failure.reason, failure.message), failure=failure)
+    return _write(view, state, environment, _stop(view))
+
+
+def _finished(view: JobView, job: BatchJob, environment: Environment) -> Decision:
+    if job.failure is None:
+        state = State(Phase.COMPLETE, succeeded("all results are stored"), started=job.created, ended=job.finished_at)
+        return _write(view, state, environment)
+    failure = failure_of(view, job.failure)
+    says = failed(failure.reason, failure.message)
+    state = State(Phase.FAILED, says, started=job.created, ended=job.finished_at, failure=failure)
+    return _write(view, state, environment)
+
+
+def _name_taken(view: JobView, job: BatchJob, environment: Environment) -> Decision:
+    what = "is being deleted" if job.deleting else "is not this job's"
+    says = underway("NameTaken", f"a batch Job {view.identity.name} {what}; the job waits until it is gone")
+    return _write(view, State(Phase.PENDING, says), environment, requeue=LOOK_AGAIN_SECONDS)
+
+
+def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: Environment) -> Decision:
+    if job.deleting:
+        says = underway("WorkerStopping", "the batch Job is being deleted; a new one follows")
+        return _write(view, State(Phase.PENDING, says), environment, requeue=LOOK_AGAIN_SECONDS)
+    switch: tuple[Action, ...] = ()
+    if spec.suspend != job.suspended and view.refusal is None:
+        switch = (Suspend(_reference(view), job.uid, spec.suspend),)
+    if spec.suspend:
+        state = State(Phase.SUSPENDED, suspended("spec.suspend is true; finished items are kept"), started=job.created)
+        return _write(view, state, environment, switch)
+    return _run(view, job, environment, switch)
+
+
+def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...]) -> Decision:
+    retries = f", after {job.failed} failed starts of at most {BACKOFF_LIMIT}" if job.failed else ""
+    if view.refusal:
+        state = State(Phase.PENDING, underway(view.refusal.reason, view.refusal.message), started=job.created)
+    elif any(pod.running for pod in view.pods) or job.ready:
+        state = State(Phase.RUNNING, underway("Generating", f"the worker runs{retries}"), started=job.created)
+    else:
+        return _starting(view, job, environment, switch, retries)
+    return _write(view, state, environment, switch)
+
+
+def _starting(
+    view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...], retries: str
+) -> Decision:
+    trouble = next((pod.trouble for pod in view.pods if pod.trouble), None)
+    reason, message = (
+        (trouble.reason, trouble.message) if trouble else ("WorkerStarting", f"the worker starts{retries}")
+    )
+    # A worker that reported once has begun; between two pods of it the job is still running.
+    phase = Phase.RUNNING if view.status.phase is Phase.RUNNING else Phase.PENDING
+    state = State(phase, underway(reason, message), started=job.created)
+    return _write(view, state, environment, switch, LOOK_AGAIN_SECONDS)
+
+
+def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> Decision:
+    if spec.suspend:
+        says = suspended("spec.suspend is true; the job has not begun")
+        return _write(view, State(Phase.SUSPENDED, says), environment)
+    if view.refusal:
+        says = underway(view.refusal.reason, view.refusal.message)
+        return _write(view, State(Phase.PENDING, says), environment)
+    match choose(spec.task, view.candidates):
+        case Waiting() as waiting:
+            return _write(view, State(Phase.PENDING, underway(waiting.reason, waiting.message)), environment)
+        case Chosen() as chosen:
+            return _create(view, spec, chosen, environment)
+
+
+def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment: Environment) -> Decision:
+    endpoint = f"{chosen.name}.{view.identity.namespace}.svc:{GRPC_PORT}"
+    manifest = sealed(batch_job(view.identity, spec, endpoint, environment.configuration))
+    state = State(
+        Phase.PENDING,
+        beginning("WorkerStarting", f"the worker starts; {chosen.name} makes the results"),
+        ChosenBackend(model_deployment=chosen.name, selected_reason=chosen.reason),
+    )
+    return _write(view, state, environment, (Apply(manifest, owned=False),), LOOK_AGAIN_SECONDS)
+
+
+def _write(
+    view: JobView,
+    state: State,
+    environment: Environment,
+    actions: tuple[Action, ...] = (),
+    requeue: float | None = None,
+) -> Decision:
+    status = status_of(view, state, environment)
+    before, after = written_fields(view, view.status), written_fields(view, status)
+    written = statuses.write(view.identity, before, after)
+    if written:
+        written += statuses.announce(view.identity, view.status.conditions, status.conditions)
+    if requeue is None and state.phase in TERMINAL:
+        requeue = _ttl(view)
+    reasons = tuple(f"{item.type}={item.status} {item.reason}" for item in status.conditions)
+    return Decision(actions + written, requeue, reasons)
+
+
+def _ttl(view: JobView) -> float | None:
+    return None if isinstance(view.spec, Problem) else view.spec.ttl_seconds_after_finished

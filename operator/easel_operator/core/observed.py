@@ -1,0 +1,187 @@
+"""What was seen in the cluster, as values that a decision reads. `parsing` makes them from the API server's objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from easel_api.errors import ErrorReport
+from easel_api.generationjob import GenerationJobSpec, GenerationJobStatus
+from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from easel_api.tasks import Task
+
+from .decision import Refusal
+from .resources import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which object, and which state of it."""
+
+    key: Key
+    uid: str
+    generation: int
+    resource_version: str = ""
+    deleting: bool = False
+
+    @property
+    def name(self) -> str:
+        """`metadata.name`."""
+        return self.key.name
+
+    @property
+    def namespace(self) -> str:
+        """`metadata.namespace`."""
+        return self.key.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a spec cannot be carried out."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An object that we may have made, of whatever kind."""
+
+    name: str
+    uid: str
+    owner_uid: str
+    rendered_hash: str
+    deleting: bool
+    body: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentCounts:
+    """How far a Deployment's rollout is."""
+
+    current: bool
+    """Whether the counts are about the Deployment's present specification."""
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a runtime says of the model that it serves (`GET /model`, 200)."""
+
+    digest: str
+    family: str
+    tasks: tuple[Task, ...]
+    parameters: int
+    loaded_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """What a runtime says while it loads, or why it cannot (`GET /model`, 503)."""
+
+    report: ErrorReport
+
+
+Probe = Loaded | NotLoaded | None
+"""None: nobody answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not run, in one word and one sentence that do not change while the cause is the same."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """How a container last ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    """Its termination message, which our own programs write as `Reason: message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A runtime's or a worker's pod."""
+
+    name: str
+    uid: str
+    address: str
+    created: str
+    running: bool
+    """Whether its container runs."""
+    ready: bool
+    deleting: bool
+    restarts: int = 0
+    runtime_hash: str = ""
+    trouble: Trouble | None = None
+    termination: Termination | None = None
+    probe: Probe = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A ModelDeployment and everything around it."""
+
+    identity: Identity
+    spec: ModelDeploymentSpec | Problem
+    status: ModelDeploymentStatus
+    children: dict[str, Child]
+    """By kind."""
+    counts: DeploymentCounts | None = None
+    pods: tuple[Pod, ...] = ()
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """The batch Job of a GenerationJob."""
+
+    uid: str
+    owner_uid: str
+    created: str
+    suspended: bool
+    deleting: bool
+    active: int = 0
+    ready: int = 0
+    failed: int = 0
+    complete: bool = False
+    failure: Trouble | None = None
+    """Reason and message of its condition `Failed`."""
+    finished_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A ModelDeployment that a job names, as far as it is known."""
+
+    name: str
+    found: bool
+    deleting: bool = False
+    desired: int = 0
+    ready: bool = False
+    tasks: frozenset[Task] | None = None
+    """None while nobody can tell."""
+    reason: str = ""
+    message: str = ""
+    since: str = ""
+    """Reason, message and last transition of its condition `Ready`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A GenerationJob and everything around it."""
+
+    identity: Identity
+    spec: GenerationJobSpec | Problem
+    status: GenerationJobStatus
+    candidates: tuple[Candidate, ...] = ()
+    batch_job: BatchJob | None = None
+    pods: tuple[Pod, ...] = ()
+    refusal: Refusal | None = None

@@ -1,0 +1,176 @@
+"""From the API server's objects to the values that decisions read.
+
+A spec that does not parse becomes a `Problem` with the field's path, since an older operator may meet a newer CRD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from easel_api import conditions
+from easel_api.conditions import ConditionType
+from easel_api.errors import InvalidInput
+from easel_api.generationjob import GenerationJobSpec, GenerationJobStatus
+from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+
+from . import labels
+from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Pod, Problem, Termination, Trouble
+from .pods import trouble_of
+from .resources import Key
+
+Raw = dict[str, Any]
+S = TypeVar("S", bound=BaseModel)
+
+OPERATORS_AND_WORKERS = frozenset(
+    {"observedGeneration", "phase", "conditions", "backend", "startTime", "completionTime", "done"}
+    | {"items", "manifest", "lastFailure"}
+)
+"""Status fields of a GenerationJob that the operator needs; the rest of the worker's report is not its business."""
+
+
+def identity_of(key: Key, raw: Raw) -> Identity:
+    """Which object this is."""
+    metadata = raw.get("metadata", {})
+    return Identity(
+        key,
+        metadata.get("uid", ""),
+        metadata.get("generation", 0),
+        metadata.get("resourceVersion", ""),
+        "deletionTimestamp" in metadata,
+    )
+
+
+def parse_spec(model: type[S], raw: Raw, problems: Callable[[S], Iterable[str]]) -> S | Problem:
+    """The spec, or what is wrong with it; `problems` finds what no schema can say."""
+    try:
+        spec = model.model_validate(raw.get("spec", {}))
+    except ValidationError as error:
+        return Problem(InvalidInput.reason, "; ".join(map(_readable, error.errors()[:3])))
+    found = tuple(problems(spec))
+    return Problem(InvalidInput.reason, "; ".join(found[:3])) if found else spec
+
+
+def _readable(error: Any) -> str:
+    # The offending value is left out: it may be a prompt.
+    return f"{'.'.join(('spec', *map(str, error['loc'])))}: {error['msg']}"
+
+
+def model_spec(raw: Raw, problems: Callable[[ModelDeploymentSpec], Iterable[str]]) -> ModelDeploymentSpec | Problem:
+    """Spec of a ModelDeployment."""
+    return parse_spec(ModelDeploymentSpec, raw, problems)
+
+
+def job_spec(raw: Raw, problems: Callable[[GenerationJobSpec], Iterable[str]]) -> GenerationJobSpec | Problem:
+    """Spec of a GenerationJob."""
+    return parse_spec(GenerationJobSpec, raw, problems)
+
+
+def model_status(raw: Raw) -> ModelDeploymentStatus:
+    """Status of a ModelDeployment as last written; empty before that."""
+    return ModelDeploymentStatus.model_validate(raw.get("status") or {})
+
+
+def job_status(raw: Raw) -> GenerationJobStatus:
+    """The part of a GenerationJob's status that the operator reads."""
+    status = raw.get("status") or {}
+    return GenerationJobStatus.model_validate({key: status[key] for key in OPERATORS_AND_WORKERS if key in status})
+
+
+def owner_uid(raw: Raw) -> str:
+    """Uid of the controlling owner, or nothing."""
+    owners = raw.get("metadata", {}).get("ownerReferences", [])
+    return next((owner["uid"] for owner in owners if owner.get("controller")), "")
+
+
+def child_of(raw: Raw) -> Child:
+    """A child, whatever its kind."""
+    metadata = raw["metadata"]
+    return Child(
+        metadata["name"],
+        metadata.get("uid", ""),
+        owner_uid(raw),
+        metadata.get("annotations", {}).get(labels.RENDERED, ""),
+        "deletionTimestamp" in metadata,
+        raw,
+    )
+
+
+def counts_of(raw: Raw) -> DeploymentCounts:
+    """How far a Deployment is."""
+    status = raw.get("status", {})
+    return DeploymentCounts(
+        current=status.get("observedGeneration", 0) >= raw["metadata"].get("generation", 0),
+        replicas=status.get("replicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        ready=status.get("readyReplicas", 0),
+    )
+
+
+def batch_job_of(raw: Raw) -> BatchJob:
+    """A batch Job."""
+    metadata, status = raw["metadata"], raw.get("status", {})
+    true = {item["type"]: item for item in status.get("conditions", []) if item["status"] == "True"}
+    failed, ended = true.get("Failed"), true.get("Complete") or true.get("Failed") or {}
+    return BatchJob(
+        uid=metadata.get("uid", ""),
+        owner_uid=owner_uid(raw),
+        created=metadata.get("creationTimestamp", ""),
+        suspended=raw.get("spec", {}).get("suspend", False),
+        deleting="deletionTimestamp" in metadata,
+        active=status.get("active", 0),
+        ready=status.get("ready", 0),
+        failed=status.get("failed", 0),
+        complete="Complete" in true,
+        failure=Trouble(failed.get("reason", ""), failed.get("message", "")) if failed else None,
+        finished_at=ended.get("lastTransitionTime", ""),
+    )
+
+
+def pod_of(raw: Raw) -> Pod:
+    """A pod of one container."""
+    metadata, status = raw["metadata"], raw.get("status", {})
+    container: Raw = next(iter(status.get("containerStatuses", [])), {})
+    return Pod(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        address=status.get("podIP", ""),
+        created=metadata.get("creationTimestamp", ""),
+        running="running" in container.get("state", {}),
+        ready=container.get("ready", False),
+        deleting="deletionTimestamp" in metadata,
+        restarts=container.get("restartCount", 0),
+        runtime_hash=metadata.get("annotations", {}).get(labels.RUNTIME_HASH, ""),
+        trouble=trouble_of(raw),
+        termination=_termination(container),
+    )
+
+
+def _termination(container: Raw) -> Termination | None:
+    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    if ended is None:
+        return None
+    return Termination(ended.get("exitCode", 0), ended.get("reason", ""), ended.get("message", ""))
+
+
+def candidate_of(name: str, raw: Raw | None) -> Candidate:
+    """The ModelDeployment of that name as a job sees it."""
+    if raw is None:
+        return Candidate(name, found=False)
+    status, spec = model_status(raw), model_spec(raw, lambda _: ())
+    ready = conditions.find(status.conditions, ConditionType.READY)
+    known = None if isinstance(spec, Problem) else spec.known_tasks()
+    current = status.observed_generation == raw["metadata"].get("generation", 0)
+    return Candidate(
+        name,
+        found=True,
+        deleting="deletionTimestamp" in raw["metadata"],
+        desired=0 if isinstance(spec, Problem) else spec.replicas,
+        ready=ready is not None and ready.status == "True" and bool(status.replicas and status.replicas.ready),
+        tasks=frozenset(status.tasks) if current and status.tasks else known,
+        reason=ready.reason if ready else "",
+        message=ready.message if ready else "",
+        since=ready.last_transition_time if ready else "",
+    )

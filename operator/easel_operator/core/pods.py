@@ -1,0 +1,56 @@
+"""Why a pod does not run, read from its status.
+
+kubelet's own messages change while the cause stays (`back-off 20s`, `40s`, …); the ones here do not, so that a pod
+that waits causes one write to a status and no more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .observed import Trouble
+
+_PULL = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
+_CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+def trouble_of(raw: dict[str, Any]) -> Trouble | None:
+    """The first thing that keeps a pod from running."""
+    status = raw.get("status", {})
+    return _unschedulable(status) or next(
+        (found for container in status.get("containerStatuses", []) if (found := _waiting(container))), None
+    )
+
+
+def _unschedulable(status: dict[str, Any]) -> Trouble | None:
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Trouble(condition.get("reason", "Unschedulable"), condition.get("message", ""))
+    return None
+
+
+def _waiting(container: dict[str, Any]) -> Trouble | None:
+    waiting = container.get("state", {}).get("waiting", {})
+    reason = waiting.get("reason", "")
+    if reason in _PULL:
+        return Trouble("ImagePullBackOff", f"the image {container.get('image', '')} cannot be pulled")
+    if reason in _CREATE:
+        return Trouble(reason, waiting.get("message", ""))
+    if reason == "CrashLoopBackOff":
+        return Trouble(reason, _end_of(container.get("lastState", {}).get("terminated", {})))
+    return None
+
+
+def _end_of(ended: dict[str, Any]) -> str:
+    # `Error` says no more than the exit code does; OOMKilled does.
+    why = ended.get("message", "").strip() or ended.get("reason", "").replace("Error", "")
+    return f"the container ended with exit code {ended.get('exitCode', '?')}" + (f": {why}" if why else "")
+
+
+def mount_trouble(events: list[dict[str, Any]]) -> Trouble | None:
+    """Why a volume is not mounted: kubelet says so in events alone."""
+    failed = [event for event in events if event.get("reason") == "FailedMount"]
+    if not failed:
+        return None
+    message = str(failed[-1].get("message", ""))
+    return Trouble("CredentialsMissing" if '"credentials"' in message else "FailedMount", message)

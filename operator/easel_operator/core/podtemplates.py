@@ -1,0 +1,92 @@
+"""What every pod of ours has in common: Pod Security `restricted`, and volumes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+USER = 65532
+"""The numeric user that images of ours run as: `nonroot` by convention, so that runAsNonRoot can be checked."""
+
+CLAIMS = "/claims"
+_CLAIM = re.compile(r"^pvc://([^/]+)/")
+
+
+def pod_security() -> dict[str, Any]:
+    """Security context of a pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        # Volumes are handed to this group, or a fresh claim could not be written.
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """Security context of a container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume and where its container finds it."""
+
+    name: str
+    source: dict[str, Any]
+    path: str
+    read_only: bool = False
+
+    def volume(self) -> dict[str, Any]:
+        """Entry of the pod's `volumes`."""
+        return {"name": self.name, **self.source}
+
+    def mount(self) -> dict[str, Any]:
+        """Entry of the container's `volumeMounts`."""
+        return {"name": self.name, "mountPath": self.path, **({"readOnly": True} if self.read_only else {})}
+
+
+def scratch(name: str, path: str, size: str, *, memory: bool = False) -> Mounted:
+    """An empty folder, in memory or on the node's disk; beyond its size the pod is evicted."""
+    return Mounted(name, {"emptyDir": {"sizeLimit": size} | ({"medium": "Memory"} if memory else {})}, path)
+
+
+def claim_of(uri: str) -> str | None:
+    """The PersistentVolumeClaim of a `pvc://CLAIM/PATH`."""
+    found = _CLAIM.match(uri)
+    return found[1] if found else None
+
+
+def claims(read: Iterable[str], written: Iterable[str] = ()) -> list[Mounted]:
+    """Claims at `/claims/<claim>`; one that is written to is not read-only."""
+    writable = set(written)
+    return [
+        Mounted(
+            f"claim-{number}",
+            {"persistentVolumeClaim": {"claimName": claim} | ({} if claim in writable else {"readOnly": True})},
+            f"{CLAIMS}/{claim}",
+            read_only=claim not in writable,
+        )
+        for number, claim in enumerate(sorted(writable | set(read)))
+    ]
+
+
+def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:
+    """Makes the garbage collector delete the child with its owner; no finalizer is needed."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

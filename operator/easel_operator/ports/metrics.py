@@ -1,0 +1,33 @@
+"""What the operator counts about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+Result = Literal["settled", "acted", "refused", "retried", "failed"]
+
+
+class Metrics(Protocol):
+    """Counters and gauges; labels come from closed sets."""
+
+    def reconciled(self, kind: str, result: Result, seconds: float) -> None:
+        """A reconcile ended."""
+
+    def acted(self, kind: str, action: str) -> None:
+        """An action was carried out."""
+
+    def queue_depth(self, depth: int) -> None:
+        """Keys that wait for a reconcile."""
+
+    def watched(self, plural: str) -> None:
+        """A watch delivered an event."""
+
+    def stale(self, plural: str, missed: int) -> None:
+        """An audit found so many changes that a watch should have delivered and did not."""
+
+    def leading(self, *, leads: bool) -> None:
+        """Whether this process is the leader."""
+
+    def jobs(self, phases: Mapping[str, int]) -> None:
+        """GenerationJobs by phase."""

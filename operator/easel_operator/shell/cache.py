@@ -1,0 +1,117 @@
+"""What the watches have seen: the last known state of every object of ours and of our children.
+
+It belongs to the reconcile loop's thread. Each change gets a number, so that the audit can tell what came after it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from easel_operator.core import labels
+from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, Key, Resource
+
+Raw = dict[str, Any]
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object and the number of the change that brought it."""
+
+    raw: Raw
+    change: int
+
+    @property
+    def version(self) -> str:
+        """Its resource version."""
+        return str(self.raw["metadata"].get("resourceVersion", ""))
+
+
+class Cache:
+    """Objects by kind and name, pods by their owner too."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Resource, dict[Name, Entry]] = defaultdict(dict)
+        self._pods: dict[Key, set[Name]] = defaultdict(set)
+        self.changes = 0
+
+    def put(self, resource: Resource, raw: Raw) -> None:
+        """Remember an object. Who wrote which field of it is of no use here, and large."""
+        metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+        self.changes += 1
+        entry = Entry(raw | {"metadata": metadata}, self.changes)
+        self._objects[resource][_name(raw)] = entry
+        if resource == PODS and (owner := owner_of(raw)):
+            self._pods[owner].add(_name(raw))
+
+    def remove(self, resource: Resource, raw: Raw) -> None:
+        """Forget an object."""
+        self.changes += 1
+        self._objects[resource].pop(_name(raw), None)
+        owner = owner_of(raw)
+        if resource == PODS and owner:
+            self._pods[owner].discard(_name(raw))
+            if not self._pods[owner]:
+                del self._pods[owner]
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
+        """The object as last seen."""
+        entry = self._objects[resource].get((namespace, name))
+        return entry.raw if entry else None
+
+    def entries(self, resource: Resource, namespace: str) -> dict[str, Entry]:
+        """Everything of a kind in a namespace, by name."""
+        return {name: entry for (where, name), entry in self._objects[resource].items() if where == namespace}
+
+    def pods(self, owner: Key) -> list[Raw]:
+        """Pods that serve this object, by name."""
+        return [self._objects[PODS][name].raw for name in sorted(self._pods.get(owner, ()))]
+
+    def own(self) -> Iterator[Key]:
+        """Every object of our own kinds."""
+        for resource in OWN_KINDS:
+            for namespace, name in self._objects[resource]:
+                yield Key(resource.kind, namespace, name)
+
+    def affected(self, resource: Resource, raw: Raw) -> Iterator[Key]:
+        """Objects of ours that a change of this one is about."""
+        namespace, name = _name(raw)
+        if resource in OWN_KINDS:
+            yield Key(resource.kind, namespace, name)
+        elif owner := owner_of(raw):
+            yield owner
+        if resource == MODEL_DEPLOYMENTS:
+            yield from self._waiting_for(namespace, name)
+
+    def _waiting_for(self, namespace: str, model: str) -> Iterator[Key]:
+        """Jobs without an end that name this model."""
+        for (where, name), entry in self._objects[GENERATION_JOBS].items():
+            if where != namespace or (entry.raw.get("status") or {}).get("completionTime"):
+                continue
+            if any(
+                backend.get("modelDeployment") == model for backend in entry.raw.get("spec", {}).get("backends", [])
+            ):
+                yield Key(GENERATION_JOBS.kind, where, name)
+
+    def phases(self) -> Counter[str]:
+        """GenerationJobs by phase."""
+        jobs = self._objects[GENERATION_JOBS].values()
+        return Counter(str((entry.raw.get("status") or {}).get("phase", "Pending")) for entry in jobs)
+
+
+def owner_of(raw: Raw) -> Key | None:
+    """The object of ours that a child's labels name."""
+    tags, namespace = raw["metadata"].get("labels", {}), raw["metadata"].get("namespace", "")
+    if model := tags.get(labels.MODEL_DEPLOYMENT):
+        return Key(MODEL_DEPLOYMENTS.kind, namespace, model)
+    if job := tags.get(labels.GENERATION_JOB):
+        return Key(GENERATION_JOBS.kind, namespace, job)
+    return None
+
+
+def _name(raw: Raw) -> Name:
+    return raw["metadata"]["namespace"], raw["metadata"]["name"]

@@ -1,0 +1,85 @@
+"""From the cache, and the object itself when it was read anew, to the view that `decide` is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from easel_api.errors import EaselError
+from easel_api.generationjob import GenerationJobSpec
+from easel_operator.core import parsing
+from easel_operator.core.decision import parse_timestamp
+from easel_operator.core.observed import Candidate, JobView, ModelView, Pod, Problem
+from easel_operator.core.pods import mount_trouble
+from easel_operator.core.resources import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    JOBS,
+    MODEL_DEPLOYMENTS,
+    NETWORK_POLICIES,
+    SERVICES,
+    Key,
+)
+from easel_operator.ports.cluster import Cluster
+
+from .cache import Cache
+from .probing import Prober
+
+Raw = dict[str, Any]
+SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
+
+MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
+MOUNTING = timedelta(seconds=3)
+"""How long a worker may take to start before kubelet's events are asked what keeps it."""
+
+
+class Observer:
+    """Makes views."""
+
+    def __init__(self, cache: Cache, prober: Prober, cluster: Cluster, problems: SpecProblems) -> None:
+        self._cache, self._prober, self._cluster, self._problems = cache, prober, cluster, problems
+
+    async def model(self, key: Key, raw: Raw) -> ModelView:
+        """A ModelDeployment and its surroundings."""
+        found = {resource: self._cache.get(resource, key.namespace, key.name) for resource in MODEL_CHILDREN}
+        runtime = found[DEPLOYMENTS]
+        return ModelView(
+            identity=parsing.identity_of(key, raw),
+            spec=parsing.model_spec(raw, lambda _: ()),
+            status=parsing.model_status(raw),
+            children={resource.kind: parsing.child_of(child) for resource, child in found.items() if child},
+            counts=parsing.counts_of(runtime) if runtime else None,
+            pods=await self._prober.ask(self._pods(key)),
+        )
+
+    async def job(self, key: Key, raw: Raw, now: datetime) -> JobView:
+        """A GenerationJob and its surroundings."""
+        spec, batch = parsing.job_spec(raw, self._problems), self._cache.get(JOBS, key.namespace, key.name)
+        return JobView(
+            identity=parsing.identity_of(key, raw),
+            spec=spec,
+            status=parsing.job_status(raw),
+            candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
+            batch_job=parsing.batch_job_of(batch) if batch else None,
+            pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in self._pods(key)]),
+        )
+
+    def _pods(self, key: Key) -> tuple[Pod, ...]:
+        return tuple(parsing.pod_of(pod) for pod in self._cache.pods(key))
+
+    def _candidates(self, namespace: str, spec: GenerationJobSpec) -> Iterable[Candidate]:
+        for backend in spec.backends:
+            name = backend.model_deployment or ""
+            yield parsing.candidate_of(name, self._cache.get(MODEL_DEPLOYMENTS, namespace, name))
+
+    async def _with_mounts(self, namespace: str, pod: Pod, now: datetime) -> Pod:
+        """A missing Secret keeps a pod from starting without a word in its status."""
+        begun = pod.running or pod.trouble or pod.termination or pod.deleting
+        if begun or not pod.created or now - parse_timestamp(pod.created) < MOUNTING:
+            return pod
+        try:
+            return replace(pod, trouble=mount_trouble(await self._cluster.events_of(namespace, pod.uid)))
+        except EaselError:
+            return pod  # Without the events the job merely says less.

@@ -1,0 +1,161 @@
+"""The operator's process: everything put together, started in order and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from easel_operator.adapters.kube.cluster import KubeCluster
+from easel_operator.adapters.kube.leases import KubeLeases
+from easel_operator.adapters.kube.transport import Transport
+from easel_operator.adapters.metrics import PrometheusMetrics
+from easel_operator.adapters.runtime import HttpRuntime
+from easel_operator.core.configuration import Configuration
+from easel_operator.core.resources import OWN_KINDS, PODS, Resource
+
+from .audit import Audit
+from .cache import Cache
+from .health import Health
+from .leadership import Leadership
+from .loop import Loop
+from .observing import Observer
+from .probing import Prober
+from .specproblems import spec_problems
+from .watching import Change, Watching
+from .workqueue import WorkQueue
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+SYNC_SECONDS = 120.0
+"""How long the first lists may take before the process counts as unhealthy."""
+
+
+class Operator:
+    """One process; `run` returns when it was asked to stop, and raises when it cannot go on."""
+
+    def __init__(self, configuration: Configuration, transport: Transport, metrics: PrometheusMetrics) -> None:
+        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}"
+        times = configuration.lease_times
+        self._configuration, self._metrics = configuration, metrics
+        self._cluster, self._runtime = (
+            KubeCluster(transport, identity[:128]),
+            HttpRuntime(configuration.runtime_http_port),
+        )
+        self._cache, self._prober = Cache(), Prober(self._runtime)
+        leases = KubeLeases(transport, configuration.lease_namespace, configuration.lease_name, times.retry * 2)
+        self._leadership = Leadership(leases, identity, times, self._on_leadership)
+        namespaces = configuration.namespaces
+        self._audit = Audit(self._cache, self._cluster, namespaces, configuration.watch_times, metrics)
+        loop = Loop(
+            self._cache,
+            Observer(self._cache, self._prober, self._cluster, spec_problems),
+            self._cluster,
+            metrics,
+            configuration,
+            leads=self._leadership.leads,
+            clock=lambda: datetime.now(UTC),
+        )
+        self._queue = WorkQueue(loop.reconcile, configuration.concurrency, metrics.queue_depth)
+        self._watching: Watching | None = None
+        self._health = Health(self._unhealthy, self._unready)
+        self._started = self._resynced = time.monotonic()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch, lead, reconcile, until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        await self._health.start(self._configuration.health_port)
+        try:
+            await self._until_stopped(self._await_kinds())
+            if not self._stop.is_set():
+                await self._operate()
+        finally:
+            await self._health.stop()
+            await self._runtime.close()
+
+    async def _operate(self) -> None:
+        self._watching = Watching(self._configuration.namespaces, self._on_event)
+        self._watching.start()
+        reconciling = asyncio.create_task(self._reconcile(), name="reconciling")
+        try:
+            await self._until_stopped(self._audit.run(), self._leadership.run(), self._tick(), others=(reconciling,))
+        finally:
+            await self._queue.stop()
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(reconciling, 10)
+            await self._leadership.release()
+            await asyncio.to_thread(self._watching.stop)
+            logger.info("stopped")
+
+    async def _until_stopped(self, *works: Any, others: tuple[asyncio.Task[Any], ...] = ()) -> None:
+        """Until one of these ends or fails, or a signal comes."""
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        tasks = [asyncio.create_task(work) for work in works]
+        done, _ = await asyncio.wait([stop, *tasks, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stop, *tasks):
+            task.cancel()
+        await asyncio.gather(stop, *tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _await_kinds(self) -> None:
+        """Helm may start the operator before its kinds are served."""
+        for resource in OWN_KINDS:
+            while not await self._cluster.serves(resource):
+                logger.info("waits for the CRD of %s", resource.kind)
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def _reconcile(self) -> None:
+        await self._audit.synced.wait()
+        logger.info("has seen everything")
+        await self._queue.run()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._metrics.jobs(self._cache.phases())
+            if self._watching is not None and not self._watching.alive:
+                raise RuntimeError("watching ended")
+            if time.monotonic() - self._resynced > self._configuration.watch_times.resync_interval:
+                self._resync()
+
+    def _resync(self) -> None:
+        self._resynced = time.monotonic()
+        for key in self._cache.own():
+            self._queue.add(key)
+
+    def _on_leadership(self, leads: bool) -> None:  # noqa: FBT001 - a callback's one argument
+        self._metrics.leading(leads=leads)
+        if leads:
+            self._resync()
+
+    def _on_event(self, resource: Resource, change: Change, raw: dict[str, Any]) -> None:
+        self._metrics.watched(resource.plural)
+        if change == "gone":
+            self._cache.remove(resource, raw)
+            if resource == PODS:
+                self._prober.forget(raw["metadata"]["uid"])
+        else:
+            self._cache.put(resource, raw)
+        if self._leadership.led:
+            for key in self._cache.affected(resource, raw):
+                self._queue.add(key)
+
+    def _unhealthy(self) -> str | None:
+        if self._audit.stale and (self._audit.synced.is_set() or time.monotonic() - self._started > SYNC_SECONDS):
+            return f"stale watches: {', '.join(sorted(self._audit.stale))}"
+        if self._watching is not None and not self._watching.alive:
+            return "watching ended"
+        return None
+
+    def _unready(self) -> str | None:
+        return self._unhealthy() or (None if self._audit.synced.is_set() else "the first lists are not complete")
