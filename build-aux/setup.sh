@@ -25,7 +25,8 @@ debian() {
 mkdir -p build
 "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || debian "python$minor-venv"
 # Triton's Python stub links this library; a Python built without it does not bring it along.
-ldconfig -p | grep -q "libpython$minor.so.1.0" || debian "libpython$minor"
+libraries=$(ldconfig -p)
+grep -q "libpython$minor.so.1.0" <<<"$libraries" || debian "libpython$minor"
 
 if command -v uv >/dev/null; then
     UV=uv
