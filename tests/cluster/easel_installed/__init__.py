@@ -8,9 +8,8 @@
     waiting     conditions with a deadline
     counting    what the engines say they made, over the lives of their pods
     killing     ends a pod as a crash would
-    judging     whether pictures show what was asked
     demo        the main job, shown to a person
 
 The end-to-end tests, `make demo-cluster` and the cluster benchmark share it. It may import `easel_cluster` and `easel_api`,
-and of `easel_inference` the judge; never `easel_operator`.
+and neither of the other two packages.
 """
