@@ -1,4 +1,4 @@
-"""The command line: `python -m easel_cluster up|down|status|tools|images`."""
+"""The command line: `python -m easel_cluster up|down|status|tools|images|demo`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     images_ = commands.add_parser("images", help="build the project's images and load them into the cluster that is up")
     images_.add_argument("targets", nargs="*", help=f"both unless named: {', '.join(images.TARGETS)}")
     images_.set_defaults(run=_images)
+    demo = commands.add_parser("demo", help="the main job by helm and kubectl, its pictures in a local folder")
+    demo.add_argument(
+        "--out", type=Path, default=Path("easel-output", "cluster"), help="the folder (default: %(default)s)"
+    )
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -93,6 +98,13 @@ def _images(asked: argparse.Namespace) -> None:
     if running is None:
         say("no cluster is up: the images are built, and loaded by the next `images` after `up`")
     images.build_and_load(running, asked.targets or images.TARGETS)
+
+
+def _demo(asked: argparse.Namespace) -> None:
+    # Built on top of this package; the launcher itself knows nothing of what runs on its cluster.
+    from easel_installed import demo
+
+    demo.show(asked.out)
 
 
 if __name__ == "__main__":

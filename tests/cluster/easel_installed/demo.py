@@ -17,7 +17,7 @@ from easel_installed.site import Manifest, Site, condition
 from easel_installed.waiting import until
 
 EXAMPLES = REPOSITORY / "examples" / "cluster"
-OUT = Path("easel-output") / "cluster"
+
 JOB, FOLDER = "mugs", "demo/mugs/"
 DEADLINE_SECONDS = 600
 COLUMNS = 4
@@ -25,7 +25,7 @@ COLUMNS = 4
 Report = Callable[[str], None]
 
 
-def show(out: Path = OUT, report: Report = tools.say) -> None:
+def show(out: Path, report: Report = tools.say) -> None:
     """Bring up, install, apply the examples, wait, download. `BackendFault` says why a job did not complete."""
     site = open_site(report)
     # A demo starts from nothing each time: the job object goes, and so do its pictures.
