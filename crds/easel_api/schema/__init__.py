@@ -4,8 +4,8 @@
 imports `base` alone, and knows no kind.
 """
 
-from .describing import describe
+from .describing import describe, plain
 from .inlining import Schema, Unlowerable, inline, map_children
 from .kinds import described_spec, json_schema
 
-__all__ = ["Schema", "Unlowerable", "describe", "described_spec", "inline", "json_schema", "map_children"]
+__all__ = ["Schema", "Unlowerable", "describe", "described_spec", "inline", "json_schema", "map_children", "plain"]

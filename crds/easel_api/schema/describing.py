@@ -53,7 +53,9 @@ def _numbers(schema: Schema) -> list[str]:
     if high is None or (low is None and above is None):
         return []
     return [
-        f"Above {above:g}, at most {high:g}{step}." if above is not None else f"{_plain(low)} to {_plain(high)}{step}."
+        f"Above {plain(above)}, at most {high:g}{step}."
+        if above is not None
+        else f"{plain(low)} to {plain(high)}{step}."
     ]
 
 
@@ -66,10 +68,11 @@ def _default(schema: Schema) -> list[str]:
     default = schema.get("default")
     if default in (None, "", [], {}) or isinstance(default, dict | list) or "Default:" in schema.get("description", ""):
         return []
-    return [f"Default: {_plain(default)}."]
+    return [f"Default: {plain(default)}."]
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A number or a word as a manifest would have it."""
     match value:
         case bool():
             return str(value).lower()

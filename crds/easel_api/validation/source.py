@@ -54,7 +54,7 @@ class Document:
 
 def read(text: str, file: str) -> tuple[list[Document], list[Problem]]:
     """The documents of a text, without empty ones, and what is wrong with it as YAML."""
-    if len(text.encode()) > MAX_BYTES:
+    if len(text.encode(errors="replace")) > MAX_BYTES:
         return [], [Problem(f"a manifest has at most {MAX_BYTES // 1024} KiB", fix="Split the file", file=file)]
     documents: list[Document] = []
     problems: list[Problem] = []
@@ -127,11 +127,21 @@ class _Reader:
                 self._refuse(loc, node, "not a finite number", "")
             case float() if value.is_integer():
                 return int(value)  # 20.0 is 20 to Kubernetes
-            case str() | bool() | int() | float() | None:
+            case str():
+                return self._text(value, node, loc)
+            case bool() | int() | float() | None:
                 return value
             case _:
                 self._refuse(loc, node, "a YAML tag that manifests do not use", "Remove the word that starts with !")
         return None
+
+    def _text(self, value: str, node: yaml.Node, loc: Loc) -> str:
+        try:
+            # JSON escapes a picture character as two halves, which YAML reads as two characters.
+            return value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._refuse(loc, node, "half a character", "Write the character itself instead of its \\u escapes")
+            return ""
 
     def _refuse(self, loc: Loc, node: yaml.Node, what: str, fix: str) -> None:
         problem = Place(self._place.file, self._place.document, {(): node.start_mark.line + 1}).problem(

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from easel_api.base import PATTERN_WORDS
-from easel_api.schema import Schema
+from easel_api.schema import Schema, plain
 
 from .problems import Loc, Place, Problem
 
@@ -106,11 +106,11 @@ def _what(error: ErrorDetails) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
-            return f"must be at least {context['ge']:g}"
+            return f"must be at least {plain(context['ge'])}"
         case "greater_than":
-            return f"must be above {context['gt']:g}"
+            return f"must be above {plain(context['gt'])}"
         case "less_than_equal":
-            return f"must be at most {context['le']:g}"
+            return f"must be at most {plain(context['le'])}"
         case "multiple_of":
             return f"must be a multiple of {context['multiple_of']}"
         case "string_too_long":
