@@ -31,7 +31,7 @@ KIND = KindInfo(
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 PRODUCT_PATTERN = r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
-CPU_PATTERN = r"^([1-9][0-9]*m?|[0-9]+\.[0-9]{1,3})$"
+CPU_PATTERN = r"^([1-9][0-9]{0,3}|[1-9][0-9]{0,6}m|[0-9]{1,4}\.[0-9]{1,3})$"
 MEMORY_PATTERN = r"^[1-9][0-9]*(Mi|Gi)$"
 PATTERN_WORDS.update(
     {
@@ -58,7 +58,7 @@ CpuQuantity = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 1, "maximum": 1024},
+                {"type": "integer", "minimum": 1, "maximum": 9999},
                 {"type": "string", "pattern": CPU_PATTERN, "maxLength": 16},
             ]
         }

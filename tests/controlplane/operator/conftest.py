@@ -1,0 +1,102 @@
+"""The real kube-apiserver, the real controllers, and the operator as a process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from easel_cluster import processes, tools
+from easel_cluster.apionly import ApiServer, temporary_api_server
+from operating.place import Place
+from operating.process import OperatorProcess
+
+from easel_api.errors import EnvironmentFault
+
+ROOT = Path(__file__).parents[3]
+NUMBERS = itertools.count(1)
+
+Start = Callable[..., OperatorProcess]
+
+
+@pytest.fixture(scope="package")
+def server(progress: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server of our own, since its controllers would meddle with other tests' objects."""
+    try:
+        tools.ensure([*tools.API_TOOLS, "kube-controller-manager"], progress)
+    except EnvironmentFault as fault:
+        pytest.skip(f"cannot build a Kubernetes API server: {fault}")
+    with temporary_api_server(tmp_path_factory.mktemp("api") / "state", progress) as started:
+        started.start_controllers("*", progress)
+        for path in sorted((ROOT / "crds").glob("*.yaml")):
+            started.kubectl("apply", "--server-side", "-f", str(path))
+        started.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        yield started
+
+
+def new_place(server: ApiServer) -> Place:
+    return Place(server.kubectl, f"art-{next(NUMBERS)}").make()
+
+
+@pytest.fixture
+def place(server: ApiServer) -> Place:
+    """A namespace for one test."""
+    return new_place(server)
+
+
+def configuration(place: Place, **changes: Any) -> dict[str, Any]:
+    """A configuration file as the chart writes it, with ports that nobody uses."""
+    metrics, health = processes.free_ports(2)
+    return {
+        "namespaces": [place.namespace],
+        "leaseNamespace": place.namespace,
+        "workerImage": "docker.io/easel/operator:dev",
+        "workerResources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "runtimeProfiles": {"default": {"image": "docker.io/easel/runtime:dev"}},
+        "metricsPort": metrics,
+        "healthPort": health,
+        "operatorPodSelector": {"podLabels": {"app.kubernetes.io/name": "easel-operator"}},
+        "prometheusSelector": {"podLabels": {"app.kubernetes.io/name": "prometheus"}},
+        "leaseTimes": {"duration": 3, "renewDeadline": 2, "retry": 0.3},
+    } | changes
+
+
+@pytest.fixture
+def start(server: ApiServer, tmp_path: Path) -> Iterator[Start]:
+    """Starts operators; none outlives its test."""
+    started: list[OperatorProcess] = []
+
+    def begin(place: Place, name: str = "operator", **changes: Any) -> OperatorProcess:
+        kubeconfig = changes.pop("kubeconfig", server.kubeconfig)
+        operator = OperatorProcess(configuration(place, **changes), kubeconfig, tmp_path, name)
+        started.append(operator)
+        return operator.start()
+
+    yield begin
+    for operator in started:
+        operator.gone()
+
+
+@pytest.fixture(scope="module")
+def working(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A namespace with an operator at work, for all tests of a module."""
+    place = new_place(server)
+    operator = OperatorProcess(configuration(place), server.kubeconfig, tmp_path_factory.mktemp("operator")).start()
+    try:
+        operator.ready().leads()
+        yield place
+    finally:
+        operator.gone()
+        (ROOT / "build").mkdir(exist_ok=True)
+        (ROOT / "build" / f"{place.namespace}.log").write_bytes(operator.log.read_bytes())
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, indent=1)
