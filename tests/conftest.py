@@ -1,30 +1,60 @@
 """The real servers that tests talk to, shared by a whole session and gone with it.
 
 Nothing here is a double: `api_server` is kube-apiserver with etcd, `s3_server` an S3 server nobody here wrote, `cluster` a
-node that runs pods. What is missing is built once (minutes, with progress) and kept in a cache folder.
+node that runs pods. What is missing is built once (minutes, with progress) and kept in a cache folder. The node alone stays
+up after a session, as `make e2e` or a person wants to look at it; `python -m easel_cluster down` takes it down.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
 
-from easel_cluster import apionly, tools
+from easel_cluster import apionly, debian, tools
+from easel_cluster import cluster as node_cluster
+from easel_cluster.layout import State, default_state_folder
 from easel_cluster.s3 import S3Server
 
 from easel_api.errors import EnvironmentFault
 
+NEEDED_TOOLS = {"api_server": tools.API_TOOLS, "s3_server": ("versitygw",), "cluster": tools.NODE_TOOLS}
+"""Fixtures, and the programs that each starts."""
 
-@pytest.fixture(scope="session")
-def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Print a line past pytest's capture: a build of minutes must not look like a hang."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+RUNS_LAST = "test_node_leaves_no_trace.py"
+"""Takes the node down, which the other tests of a session share."""
+
+cannot_build = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests so that a shared node is taken down after its last use."""
+    items.sort(key=lambda item: item.path.name == RUNS_LAST)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Build what the chosen tests need before the first one starts: a build of minutes is no test's time."""
+    session.config.stash[cannot_build] = {}
+    if session.config.option.collectonly:
+        return
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    for fixture, names in NEEDED_TOOLS.items():
+        if fixture in used:
+            try:
+                tools.ensure(names, _progress(session.config))
+            except EnvironmentFault as fault:
+                session.config.stash[cannot_build][fixture] = str(fault)
+
+
+def _progress(config: pytest.Config) -> Callable[[str], None]:
+    """Print a line past pytest's capture: minutes of silence look like a hang."""
+    capture = config.pluginmanager.getplugin("capturemanager")
 
     def report(line: str) -> None:
         with capture.global_and_fixture_disabled():
@@ -33,18 +63,22 @@ def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
     return report
 
 
-def built(names: Iterable[str], report: Callable[[str], None]) -> None:
-    """Build the named programs, or skip with the reason where this machine cannot."""
-    try:
-        tools.ensure(names, report)
-    except EnvironmentFault as fault:
-        pytest.skip(f"cannot build {', '.join(names)}: {fault}")
+def _skip_unless_built(request: pytest.FixtureRequest, fixture: str) -> None:
+    reason = request.config.stash[cannot_build].get(fixture)
+    if reason:
+        pytest.skip(f"{fixture} cannot be built on this machine: {reason}")
 
 
 @pytest.fixture(scope="session")
-def api_server(progress: Callable[[str], None]) -> Iterator[apionly.ApiServer]:
+def progress(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Prints a line past pytest's capture."""
+    return _progress(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def api_server(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> Iterator[apionly.ApiServer]:
     """A real kube-apiserver: `.kubeconfig`, `.url`, `.kubectl("get", "pods")`, `.start_controllers()`."""
-    built(tools.API_TOOLS, progress)
+    _skip_unless_built(request, "api_server")
     with (
         tempfile.TemporaryDirectory(prefix="easel-api-") as folder,
         apionly.temporary_api_server(Path(folder) / "state", progress) as server,
@@ -53,11 +87,23 @@ def api_server(progress: Callable[[str], None]) -> Iterator[apionly.ApiServer]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(progress: Callable[[str], None]) -> Iterator[S3Server]:
+def s3_server(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> Iterator[S3Server]:
     """A real S3 server: `.endpoint`, `.access_key`, `.secret_key`, `.region`; boto3 with path-style addresses."""
-    built(("versitygw",), progress)
+    _skip_unless_built(request, "s3_server")
     with (
         tempfile.TemporaryDirectory(prefix="easel-s3-") as folder,
         apionly.temporary_s3(Path(folder) / "state", progress) as server,
     ):
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> node_cluster.Cluster:
+    """A real node with pods: `.kubeconfig`, `.kubectl(…)`, `.s3` (reachable from pods), `.ctr(…)`. Brought up when it is not."""
+    _skip_unless_built(request, "cluster")
+    try:
+        node_cluster.need_root()
+        debian.need_node_programs(progress)
+    except EnvironmentFault as fault:
+        pytest.skip(f"no node on this machine: {fault}")
+    return node_cluster.up(State(default_state_folder()), progress)

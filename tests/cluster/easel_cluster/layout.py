@@ -77,3 +77,12 @@ class State:
         for folder in (self.root, self.logs, self.pids, self.pki, self.config, self.data):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
+
+
+def write_changed(path: Path, content: str) -> Path:
+    """Write a private file unless it holds just that: kube-proxy ends when its configuration is written, even with the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != content:
+        path.touch(mode=0o600)
+        path.write_text(content)
+    return path

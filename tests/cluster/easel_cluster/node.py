@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_cluster.controlplane import POD_CIDR, ControlPlane, answers
-from easel_cluster.layout import cache_folder
+from easel_cluster.layout import cache_folder, write_changed
 from easel_cluster.namespaces import CGROUP, NODE_ADDRESS, NODE_NAME
 from easel_cluster.pki import tls_context
 from easel_cluster.processes import SYSTEM_PATH, Program
@@ -88,10 +88,7 @@ class Node:
         )
 
     def _write(self, name: str, text: str) -> Path:
-        path = self.plane.state.config / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        return path
+        return write_changed(self.plane.state.config / name, text)
 
     def _containerd_config(self) -> str:
         tools, config = self.plane.tools, self.plane.state.config

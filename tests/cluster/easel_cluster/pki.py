@@ -10,7 +10,6 @@ import base64
 import datetime
 import ipaddress
 import json
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from easel_cluster.layout import write_changed
 
 LIFETIME = datetime.timedelta(days=30)
 """A test cluster that lives longer is forgotten, not used."""
@@ -100,8 +101,7 @@ def write_kubeconfig(path: Path, server: str, authority: Path, client: Pair) -> 
         "contexts": [{"name": "easel", "context": {"cluster": "easel", "user": "easel"}}],
         "current-context": "easel",
     }
-    _write_private(path, json.dumps(document, indent=1).encode())
-    return path
+    return write_changed(path, json.dumps(document, indent=1))
 
 
 def tls_context(authority: Path, client: Pair | None = None) -> ssl.SSLContext:
@@ -157,13 +157,7 @@ def _alternative(address: str) -> x509.GeneralName:
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     # The traditional form is the one that every Go program here reads, service-account keys included.
     form = serialization.PrivateFormat.TraditionalOpenSSL
-    _write_private(path, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - Path.open takes no descriptor
-        handle.write(content)
+    write_changed(path, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode())
 
 
 def _base64(path: Path) -> str:

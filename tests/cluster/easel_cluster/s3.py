@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from easel_cluster.controlplane import answers
-from easel_cluster.layout import State
+from easel_cluster.layout import State, write_changed
 from easel_cluster.processes import Program
 
 REGION = "us-east-1"
@@ -20,7 +20,7 @@ class S3Server:
 
     endpoint: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     region: str = REGION
 
 
@@ -29,8 +29,7 @@ def credentials(state: State, address: str, port: int) -> S3Server:
     file = state.config / "s3.json"
     if not file.exists():
         made = S3Server(f"http://{address}:{port}", f"easel{secrets.token_hex(6)}", secrets.token_hex(20))
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(asdict(made)))
+        write_changed(file, json.dumps(asdict(made)))
     return S3Server(**json.loads(file.read_text()))
 
 

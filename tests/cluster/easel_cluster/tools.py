@@ -27,6 +27,8 @@ Report = Callable[[str], None]
 
 KUBERNETES_VERSION = "v1.36.3"
 PROGRESS_SECONDS = 15.0
+GO_FOLDER = "/usr/local/go/bin"
+"""Where Go's own installer puts it, which is not on everyone's PATH."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _known(name: str) -> Tool:
 
 
 def _go() -> str:
-    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    found = shutil.which("go") or shutil.which("go", path=GO_FOLDER)
     if not found:
         fix = "Install Go (go.dev/dl) and put it on PATH; everything else is built with it."
         raise EnvironmentFault("no Go compiler on this machine", where="go", fix=fix)
