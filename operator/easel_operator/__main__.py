@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EaselError as error:
         logging.getLogger("easel_operator").error("%s", error)
         return int(error.exit_code) if error.exit_code is ExitCode.ENVIRONMENT else RESTART
-    except (RuntimeError, ExceptionGroup):
+    except Exception:  # the last resort: Kubernetes starts the process anew
         logging.getLogger("easel_operator").exception("must start anew")
         return RESTART
     return 0

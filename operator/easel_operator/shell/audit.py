@@ -22,6 +22,7 @@ from .cache import Cache
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,11 @@ class Audit:
                 await self._once()
             except EaselError as error:
                 logger.warning("audit of the watches: %s", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
                 continue
-            await asyncio.sleep(self._times.audit_interval if self.synced.is_set() and not self.stale else 1)
+            await asyncio.sleep(
+                self._times.audit_interval if self.synced.is_set() and not self.stale else RETRY_SECONDS
+            )
 
     async def _once(self) -> None:
         expected = await self._differences()

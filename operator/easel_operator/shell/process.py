@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from easel_api.validation import spec_problems
 from easel_operator.adapters.kube.cluster import KubeCluster
 from easel_operator.adapters.kube.leases import KubeLeases
 from easel_operator.adapters.kube.transport import Transport
@@ -27,7 +28,6 @@ from .leadership import Leadership
 from .loop import Loop
 from .observing import Observer
 from .probing import Prober
-from .specproblems import spec_problems
 from .watching import Change, Watching
 from .workqueue import WorkQueue
 
@@ -56,7 +56,7 @@ class Operator:
         self._audit = Audit(self._cache, self._cluster, namespaces, configuration.watch_times, metrics)
         loop = Loop(
             self._cache,
-            Observer(self._cache, self._prober, self._cluster, spec_problems),
+            Observer(self._cache, self._prober, self._cluster, lambda spec: map(str, spec_problems(spec))),
             self._cluster,
             metrics,
             configuration,
@@ -90,6 +90,8 @@ class Operator:
             await self._until_stopped(self._audit.run(), self._leadership.run(), self._tick(), others=(reconciling,))
         finally:
             await self._queue.stop()
+            if not self._audit.synced.is_set():
+                reconciling.cancel()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(reconciling, 10)
             await self._leadership.release()

@@ -62,10 +62,8 @@ class KubeCluster:
     async def versions(self, resource: Resource, namespace: str, selector: str) -> dict[str, str]:
         """Resource version of each object by name."""
         query = {"labelSelector": selector} if selector else {}
-        listed = await self._transport.request(
-            "GET", path_of(resource, namespace), query=query, accept=VERSIONS_ONLY, seconds=60
-        )
-        metadata = [item["metadata"] for item in listed["items"]]
+        listed = await self._transport.request("GET", path_of(resource, namespace), query=query, accept=VERSIONS_ONLY)
+        metadata = [item["metadata"] for item in listed["items"] or ()]
         return {item["name"]: item["resourceVersion"] for item in metadata}
 
     async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
@@ -73,7 +71,9 @@ class KubeCluster:
         listed = await self._transport.request(
             "GET", f"/api/v1/namespaces/{quote(namespace)}/events", query={"fieldSelector": f"involvedObject.uid={uid}"}
         )
-        return sorted(listed["items"], key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return sorted(
+            listed["items"] or (), key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or ""
+        )
 
     async def serves(self, resource: Resource) -> bool:
         """Whether the API server knows this kind."""
