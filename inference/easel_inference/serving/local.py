@@ -20,6 +20,7 @@ from easel_inference.generation import ModelInfo
 
 from .settings import SPEC, STATE_DIR
 from .state import State
+from .tritonserver import ended_with_parent
 
 LOAD_SECONDS = 600.0
 POLL_SECONDS = 0.1
@@ -82,6 +83,8 @@ def start_local(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C is for the caller, who stops this at the block's end
+            preexec_fn=ended_with_parent,
         )
     try:
         info = _wait(process, state_dir, ports[2], on_progress or (lambda _: None), load_seconds)

@@ -129,7 +129,9 @@ class _Stream:
 
     def look(self) -> None:
         """Cancel the request when its sender has gone."""
-        if self._handle and not self._ended and self._sender.is_cancelled():
+        with self._lock:
+            gone = self._handle is not None and not self._ended and self._sender.is_cancelled()
+        if gone:
             self._handle.cancel()
 
     def emit(self, message: Message) -> None:

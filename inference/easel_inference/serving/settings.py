@@ -31,8 +31,8 @@ class Settings:
     threads: int = 1
     stall_seconds: float = 120.0
     """Longest turn of the batcher's loop: one forward pass. A large clip on a CPU takes most of a minute."""
-    drain_seconds: float = 25.0
-    """Grace for running items after SIGTERM; below Kubernetes' own 30 s."""
+    drain_seconds: float = 20.0
+    """Grace for running items after SIGTERM; with Triton's own exit it stays below Kubernetes' 30 s."""
     retry_seconds: float = 60.0
     """Pause before a model that failed to load is tried again: the claim may have been filled meanwhile."""
 

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -30,7 +31,6 @@ EXIT_SECONDS = 5
 CLOSED = ("shared-memory", "model-repository", "model-config", "trace", "logging")
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-SIGKILL = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def start(command: list[str], environment: dict[str, str], log: int | None = Non
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,
+        preexec_fn=killed_with_parent,
     )
 
 
@@ -160,8 +160,14 @@ def clean_shared_memory() -> None:
         region.unlink(missing_ok=True)
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, SIGKILL)
+def killed_with_parent() -> None:
+    """For `preexec_fn`: the kernel kills this process when its parent ends."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ended_with_parent() -> None:
+    """For `preexec_fn`: the kernel asks this process to end when its parent has."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 _LIBC = ctypes.CDLL(None)

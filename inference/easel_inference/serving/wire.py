@@ -83,8 +83,8 @@ def invalid(error: ValidationError) -> InvalidInput:
     """The first thing wrong with a request, without its value when that is a prompt."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    # A document that is no JSON at all has no field to blame, and its text may be a prompt.
-    found = "" if not where or "prompt" in where else repr(first.get("input"))[:80]
+    # Texts may be prompts, also under a misspelt name or in a document that is no JSON at all.
+    found = repr(first["input"]) if isinstance(first.get("input"), int | float) else ""
     return InvalidInput(first["msg"], where=where or REQUEST, found=found)
 
 

@@ -1,0 +1,85 @@
+"""Requests to the miniature, and what they say until they end."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.tasks import Task
+from easel_inference.generation import GenerationRequest, InputImages, Message
+
+SECONDS = 120
+
+MINIATURE = ModelDeploymentSpec.model_validate(
+    {
+        "model": {"source": "builtin://miniature"},
+        "adapters": [{"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}],
+    }
+)
+
+
+def request(
+    prompt: str = "a red mug on a beach, front view", task: Task = Task.TEXT_TO_IMAGE, **fields: Any
+) -> GenerationRequest:
+    """A request of few steps, enough for the miniature to draw what the prompt asks."""
+    values = {"id": "item", "steps": 8, "encoding": "gif" if task is Task.TEXT_TO_VIDEO else "png"} | fields
+    return GenerationRequest(task=task, prompt=prompt, **values)
+
+
+def png(picture: Image.Image) -> bytes:
+    target = io.BytesIO()
+    picture.save(target, "PNG")
+    return target.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+@dataclass
+class Running:
+    """A submitted request and what it has said so far."""
+
+    messages: list[Message] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    heard: queue.SimpleQueue[Message] = field(default_factory=queue.SimpleQueue)
+    handle: Any = None
+
+    def emit(self, message: Message) -> None:
+        self.messages.append(message)
+        self.heard.put(message)
+        if message.is_last:
+            self.ended.set()
+
+    def until(self, kind: str) -> Message:
+        """The next message of this kind."""
+        while (message := self.heard.get(timeout=SECONDS)).event.kind != kind:
+            assert not message.is_last, f"ended with {message.event} before a {kind}"
+        return message
+
+    def result(self) -> Message:
+        """The last message."""
+        assert self.ended.wait(SECONDS), "the request did not end"
+        return self.messages[-1]
+
+    def kinds(self) -> list[str]:
+        return [message.event.kind for message in self.messages]
+
+
+Submit = Callable[..., Running]
+
+
+def submitter(engine: Any) -> Submit:
+    def submit(request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None) -> Running:
+        running = Running()
+        running.handle = engine.submit(request, InputImages(image, mask), running.emit)
+        return running
+
+    return submit

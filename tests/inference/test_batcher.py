@@ -1,0 +1,158 @@
+"""The rendezvous itself, around small functions: joined equals alone, and nobody suffers for a neighbour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+
+from easel_api.errors import BackendFault, Cancelled, Transient
+from easel_inference.engine.batcher import Batcher, Participant
+from easel_inference.engine.counters import Counters
+
+pytestmark = pytest.mark.engine
+
+SECONDS = 30
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+def batcher(counters: Counters) -> Iterator[Batcher]:
+    batcher = Batcher(counters, units=64)
+    yield batcher
+    batcher.close()
+
+
+def together(batcher: Batcher, calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run calls of one request each in threads of their own, all of them taking part from the start."""
+    ready = threading.Barrier(len(calls))
+
+    def one(call: Callable[[], Any]) -> Any:
+        with batcher.taking_part(Participant()):
+            ready.wait(SECONDS)
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 - the error is the result that the test looks at
+                return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+def doubled(x: Any) -> tuple[Any]:
+    return (x * 2,)
+
+
+def test_calls_of_one_key_become_one_pass(batcher: Batcher, counters: Counters) -> None:
+    values = [torch.full((rows, 3), float(rows)) for rows in (1, 2, 3, 4)]
+    results = together(batcher, [lambda x=x: batcher.call("k", doubled, x, units=len(x), counted=True) for x in values])
+    for value, (result,) in zip(values, results, strict=True):
+        assert torch.equal(result, value * 2)
+    assert counters.snapshot().joined == {4: 1}
+
+
+def test_calls_of_other_keys_stay_apart(batcher: Batcher, counters: Counters) -> None:
+    results = together(
+        batcher,
+        [lambda k=k: batcher.call(k, doubled, torch.ones(1, k), units=1, counted=True) for k in (2, 3, 2, 3)],
+    )
+    assert [result[0].shape for result in results] == [(1, 2), (1, 3), (1, 2), (1, 3)]
+    assert counters.snapshot().joined == {2: 2}
+
+
+def test_tensors_with_a_multiple_of_rows_are_split_alike(batcher: Batcher) -> None:
+    """A clip's text has a row for each frame of each of its samples."""
+
+    def run(sample: Any, text: Any) -> tuple[Any, Any]:
+        return sample + text.reshape(len(sample), -1).sum(1, keepdim=True), text
+
+    values = [(torch.full((2, 1), float(i)), torch.full((8, 1), float(i))) for i in range(4)]
+    results = together(batcher, [lambda s=s, t=t: batcher.call("k", run, s, t, units=1) for s, t in values])
+    for index, (sample, text) in enumerate(results):
+        assert torch.equal(sample, torch.full((2, 1), 5.0 * index))
+        assert torch.equal(text, torch.full((8, 1), float(index)))
+
+
+def test_a_pass_keeps_within_its_units(batcher: Batcher, counters: Counters) -> None:
+    together(batcher, [lambda: batcher.call("k", doubled, torch.ones(1, 1), units=32, counted=True) for _ in range(5)])
+    assert max(counters.snapshot().joined) == 2
+
+
+def test_one_bad_call_never_takes_its_neighbours(batcher: Batcher) -> None:
+    def run(x: Any) -> tuple[Any]:
+        if (x < 0).any():
+            raise ValueError("negative")
+        return (x.sqrt(),)
+
+    values = [4.0, -1.0, 9.0, 16.0]
+    results = together(batcher, [lambda v=v: batcher.call("k", run, torch.full((1, 1), v), units=1) for v in values])
+    assert isinstance(results[1], BackendFault)
+    assert [float(results[index][0]) for index in (0, 2, 3)] == [2, 3, 4]
+
+
+def test_memory_that_suffices_for_one_serves_all_in_turn(batcher: Batcher) -> None:
+    def run(x: Any) -> tuple[Any]:
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return (x + 1,)
+
+    results = together(batcher, [lambda i=i: batcher.call("k", run, torch.full((1, 1), i), units=1) for i in range(3)])
+    assert [int(result[0]) for result in results] == [1, 2, 3]
+
+
+def test_a_call_too_large_for_memory_fails_alone_and_typed(batcher: Batcher) -> None:
+    def run(x: Any) -> tuple[Any]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    (error,) = together(batcher, [lambda: batcher.call("k", run, torch.ones(1, 1), units=1)])
+    assert isinstance(error, BackendFault)
+    assert error.what == "out of memory"
+
+
+def test_a_waiting_call_leaves_when_its_request_is_cancelled(batcher: Batcher) -> None:
+    busy, free = threading.Event(), threading.Event()
+
+    def slow(x: Any) -> tuple[Any]:
+        busy.set()
+        assert free.wait(SECONDS)
+        return (x,)
+
+    participant = Participant()
+
+    def waiting() -> Any:
+        with batcher.taking_part(participant):
+            return batcher.call("other", doubled, torch.ones(1), units=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(lambda: batcher.call("k", slow, torch.ones(1), units=1))
+        assert busy.wait(SECONDS)
+        second = pool.submit(waiting)
+        participant.cancel()
+        free.set()
+        with pytest.raises(Cancelled):
+            second.result(SECONDS)
+        assert float(first.result(SECONDS)[0]) == 1
+
+
+def test_closing_fails_what_comes_later(counters: Counters) -> None:
+    batcher = Batcher(counters)
+    batcher.close()
+    with pytest.raises(Transient):
+        batcher.call("k", doubled, torch.ones(1), units=1)
+
+
+def test_the_heart_beats_while_nobody_calls(batcher: Batcher) -> None:
+    before, waited = batcher.heartbeat, threading.Event()
+    for _ in range(100):
+        if batcher.heartbeat > before:
+            return
+        waited.wait(0.05)
+    pytest.fail("no beat in five seconds")
