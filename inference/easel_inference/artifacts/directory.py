@@ -16,8 +16,6 @@ from pathlib import Path
 
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput, NotFound, QuotaExhausted
 
-from .stores import sha256_of
-
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LINK = {errno.ELOOP, errno.ENOTDIR}
@@ -65,14 +63,6 @@ class DirectoryStore:
                     os.close(file)
         except NotFound:
             return None
-
-    def holds(self, key: str, size: int, sha256: str) -> bool:
-        """Compares size and hash; reading a local file is cheap."""
-        try:
-            data = self.get(key, limit=max(size, 1))
-        except InvalidInput:
-            return False
-        return data is not None and len(data) == size and sha256_of(data) == sha256
 
     def _make_root(self) -> None:
         try:

@@ -3,8 +3,8 @@
 botocore is the half of boto3 that talks to S3; boto3 itself adds transfer threads and resource classes that a worker
 does not need and that cost a tenth of its start. It is imported when a bucket is opened.
 
-Hashes travel as metadata of our own, because not every endpoint keeps S3's newer checksums; what proves an object is
-that it was read back.
+Nothing hangs on metadata or on S3's newer checksums, which not every endpoint keeps truthfully: an object is proven by
+reading it back.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ from easel_api.errors import (
 )
 from easel_api.generationjob import S3Store as S3Reference
 
-from .stores import sha256_of
-
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
 
-_SHA256 = "easel-sha256"
 _SPEC = "spec.output.store.s3"
 _TRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
@@ -43,6 +40,7 @@ _MISSING = {"NoSuchKey", "404", "NotFound"}
 _REFUSED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
     "TokenRefreshRequired", "AuthorizationHeaderMalformed", "UnauthorizedAccess", "401", "403",
+    "XAdminUserNotFound",  # versitygw's word for an unknown access key
 }  # fmt: skip
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "EntityTooLarge", "507"}
 _SLOW = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "429"}
@@ -104,7 +102,6 @@ class S3Store:
                 Key=key,
                 Body=data,
                 ContentType=media_type,
-                Metadata={_SHA256: sha256_of(data)},
             )
         )
 
@@ -122,19 +119,10 @@ class S3Store:
                     )
                 return body.read()
 
-        return self._try(read, missing=None)
+        return self._try(read)
 
-    def holds(self, key: str, size: int, sha256: str) -> bool:
-        """Compares the size and the hash that was kept with the object when it was written."""
-
-        def ask() -> bool:
-            head = self._client.head_object(Bucket=self._bucket, Key=key)
-            return head["ContentLength"] == size and head["Metadata"].get(_SHA256) == sha256
-
-        return bool(self._try(ask, missing=False))
-
-    def _try(self, call: Callable[[], T], missing: T | None = None) -> T | None:
-        """Calls again after passing faults; when they do not pass, the environment is at fault."""
+    def _try(self, call: Callable[[], T]) -> T | None:
+        """Calls again after passing faults; None when there is no such key; at last the environment is at fault."""
         last: EaselError = Transient("not tried")
         for attempt in range(_TRIES):
             try:
@@ -144,7 +132,7 @@ class S3Store:
             except Exception as error:
                 fault = self._explained(error)
                 if fault is None:
-                    return missing
+                    return None
                 if not isinstance(fault, Transient):
                     raise fault from error
                 last = fault

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from easel_api.errors import BadOutput
+from easel_api.errors import BadOutput, InvalidInput
 
 
 class Store(Protocol):
@@ -28,10 +28,6 @@ class Store(Protocol):
         """The object's bytes, None when there is none, `InvalidInput` when it is larger than `limit` bytes."""
         ...
 
-    def holds(self, key: str, size: int, sha256: str) -> bool:
-        """Whether the store says that it holds this very object; cheap, without moving its bytes over a network."""
-        ...
-
 
 def sha256_of(data: bytes) -> str:
     """Hex digest."""
@@ -39,8 +35,14 @@ def sha256_of(data: bytes) -> str:
 
 
 def read_back(store: Store, key: str, size: int, sha256: str) -> bool:
-    """Whether the object is there and is, byte for byte, the one meant. Reads all of it."""
-    data = store.get(key, limit=max(size, 2**20) * 2)
+    """Whether the object is there and is, byte for byte, the one meant.
+
+    Reads all of it, because nothing less is proof: S3 servers exist that keep an old object's metadata when it is replaced.
+    """
+    try:
+        data = store.get(key, limit=size)
+    except InvalidInput:  # larger than it should be
+        return False
     return data is not None and len(data) == size and sha256_of(data) == sha256
 
 

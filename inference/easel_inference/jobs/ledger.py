@@ -24,7 +24,7 @@ class Ledger:
         self._store, self._key, self._head = store, key, empty
         self._records: dict[str, ManifestItem] = {}
         self._changed = threading.Condition()
-        self._newest = self._written = 0
+        self._newest, self._written = 1, 0
         self._writing = False
 
     @property
@@ -33,7 +33,7 @@ class Ledger:
         return self._store.uri(self._key)
 
     def open(self) -> None:
-        """Reads what an earlier worker recorded and claims the place.
+        """Reads what an earlier worker recorded; the first `flush` claims the place.
 
         `InvalidInput` when the manifest there is about something else: results are never mixed or overwritten.
         """
@@ -42,7 +42,6 @@ class Ledger:
             earlier = parse(data, self.uri)
             self._check_same(earlier)
             self._records = {record.id: record for record in earlier.items}
-        self._store.put(self._key, self._rendered(), "application/json")
 
     def records(self) -> tuple[ManifestItem, ...]:
         """All records by id, which is the order of the items."""

@@ -169,8 +169,6 @@ class Worker:
         delivered = record.delivered
         if delivered is None:
             return False
-        if record.state is ItemState.SUCCEEDED:
-            return self._store.holds(delivered.key, delivered.bytes, delivered.sha256)
         return read_back(self._store, delivered.key, delivered.bytes, delivered.sha256)
 
     def _adopt(self, records: Iterable[ManifestItem]) -> None:

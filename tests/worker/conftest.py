@@ -1,0 +1,150 @@
+"""A real Triton with the miniature for all tests here, and fresh buckets of the real S3 server."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import urllib3
+from botocore.config import Config
+
+from easel_api.generationjob import GenerationJobSpec
+from easel_api.generationjob import S3Store as S3Reference
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_inference.artifacts.s3 import Credentials, S3Store
+from easel_inference.artifacts.stores import Store
+from easel_inference.jobs.opening import Places, open_sources
+from easel_inference.jobs.worker import Job, Worker
+from easel_inference.serving.local import LocalServer, start_local
+
+STUDIO = {
+    "model": {"source": "builtin://miniature"},
+    "adapters": [{"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}],
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running model and what it says it did."""
+
+    server: LocalServer
+
+    @property
+    def endpoint(self) -> str:
+        return self.server.endpoint
+
+    def metric(self, name: str, labels: str = "") -> float:
+        """A value from the engine's own metrics; 0 before its first."""
+        text = urllib3.request("GET", self.server.metrics_url, timeout=10).data.decode()
+        lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for found, value in lines if labels in found)
+
+    def generations(self) -> float:
+        return self.metric("easel_engine_generations_total", 'outcome="succeeded"')
+
+    def running(self) -> float:
+        return self.metric("easel_engine_running_requests")
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    spec = ModelDeploymentSpec.model_validate(STUDIO)
+    with start_local(spec, tmp_path_factory.mktemp("serving")) as server:
+        yield Served(server)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A fresh bucket of the real server."""
+
+    name: str
+    endpoint: str
+    access_key: str
+    secret_key: str
+    client: Any
+
+    @property
+    def reference(self) -> S3Reference:
+        return S3Reference(bucket=self.name, endpoint=self.endpoint)
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.access_key, self.secret_key)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+    def store(self) -> S3Store:
+        return S3Store(self.reference, self.credentials, threading.Event())
+
+    def objects(self) -> dict[str, Any]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return {entry["Key"]: entry for page in pages for entry in page.get("Contents", [])}
+
+    def bytes_of(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def bucket(s3_server: Any) -> Bucket:
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name=s3_server.region,
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+    name = f"easel-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return Bucket(name, s3_server.endpoint, s3_server.access_key, s3_server.secret_key, client)
+
+
+def make_spec(**fields: Any) -> GenerationJobSpec:
+    base = {
+        "task": "text-to-image",
+        "backends": [{"modelDeployment": "studio-mini"}],
+        "prompts": [{"text": "a red mug on a beach, front view"}],
+        "parameters": {"steps": 4, "seeds": [1, 2, 3, 4]},
+    }
+    return GenerationJobSpec.model_validate(base | fields)
+
+
+@pytest.fixture
+def spec() -> Callable[..., GenerationJobSpec]:
+    return make_spec
+
+
+@pytest.fixture
+def worker_for(tmp_path: Path) -> Callable[..., Worker]:
+    """A worker of a job called `mugs` with its results below `mugs/`."""
+
+    def build(spec: GenerationJobSpec, store: Store, **job: Any) -> Worker:
+        places = Places(claims=tmp_path / "claims", credentials=tmp_path / "none", files=tmp_path)
+        details = {"name": "mugs", "namespace": "art", "uid": "u-1", "folder": "mugs/"} | job
+        return Worker(Job(spec=spec, **details), store, open_sources(spec, places, threading.Event()), time.monotonic)
+
+    return build
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        pause.wait(0.05)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Waits for a condition with a deadline."""
+    return wait_until
