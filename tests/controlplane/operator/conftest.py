@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from easel_cluster import processes, tools
 from easel_cluster.apionly import ApiServer, temporary_api_server
 from operating.place import Place
 from operating.process import OperatorProcess
+from operating.rights import grant
 
 from easel_api.errors import EnvironmentFault
 
@@ -86,17 +86,14 @@ def start(server: ApiServer, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def working(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A namespace with an operator at work, for all tests of a module."""
-    place = new_place(server)
-    operator = OperatorProcess(configuration(place), server.kubeconfig, tmp_path_factory.mktemp("operator")).start()
+    """A namespace with an operator at work, for all tests of a module; it has the permissions it declares and no more."""
+    place, folder = new_place(server), tmp_path_factory.mktemp("operator")
+    operator = OperatorProcess(configuration(place), grant(place, server.kubeconfig, folder), folder).start()
     try:
         operator.ready().leads()
         yield place
+        said = operator.log.read_text()
+        assert "may not do this" not in said, said
+        assert "a defect of the operator" not in said, said
     finally:
         operator.gone()
-        (ROOT / "build").mkdir(exist_ok=True)
-        (ROOT / "build" / f"{place.namespace}.log").write_bytes(operator.log.read_bytes())
-
-
-def dump(value: Any) -> str:
-    return json.dumps(value, indent=1)

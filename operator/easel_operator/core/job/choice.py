@@ -61,10 +61,11 @@ def _not_ready(candidate: Candidate) -> Waiting:
         return Waiting(
             "ModelScaledToZero", f"ModelDeployment {candidate.name} is scaled to zero; set its spec.replicas to wake it"
         )
+    if not candidate.reason:
+        return Waiting("ModelNotReady", f"ModelDeployment {candidate.name} has not been reconciled yet")
     since = f" since {candidate.since}" if candidate.since else ""
-    why = f": {candidate.reason}" if candidate.reason else ""
     detail = f" ({candidate.message})" if candidate.message else ""
-    return Waiting("ModelNotReady", f"ModelDeployment {candidate.name} is not ready{since}{why}{detail}")
+    return Waiting("ModelNotReady", f"ModelDeployment {candidate.name} is not ready{since}: {candidate.reason}{detail}")
 
 
 def _unable(task: Task, there: list[Candidate]) -> Waiting:

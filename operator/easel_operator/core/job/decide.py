@@ -137,24 +137,24 @@ def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: En
 def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...]) -> Decision:
     retries = f", after {job.failed} failed starts of at most {BACKOFF_LIMIT}" if job.failed else ""
     if view.refusal:
-        state = State(Phase.PENDING, underway(view.refusal.reason, view.refusal.message), started=job.created)
+        state = State(Phase.PENDING, underway(view.refusal.reason, view.refusal.message))
     elif any(pod.running for pod in view.pods) or job.ready:
         state = State(Phase.RUNNING, underway("Generating", f"the worker runs{retries}"), started=job.created)
     else:
-        return _starting(view, job, environment, switch, retries)
+        return _starting(view, environment, switch, retries)
     return _write(view, state, environment, switch)
 
 
-def _starting(
-    view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...], retries: str
-) -> Decision:
+def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...], retries: str) -> Decision:
     trouble = next((pod.trouble for pod in view.pods if pod.trouble), None)
-    reason, message = (
-        (trouble.reason, trouble.message) if trouble else ("WorkerStarting", f"the worker starts{retries}")
-    )
-    # A worker that reported once has begun; between two pods of it the job is still running.
-    phase = Phase.RUNNING if view.status.phase is Phase.RUNNING else Phase.PENDING
-    state = State(phase, underway(reason, message), started=job.created)
+    if trouble:
+        says = underway(trouble.reason, trouble.message)
+    elif retries:
+        says = underway("WorkerStarting", f"the worker starts{retries}")
+    else:
+        says = beginning("WorkerStarting", "the worker starts")
+    # Between two pods of a worker that has begun the job is still running.
+    state = State(Phase.RUNNING if view.status.phase is Phase.RUNNING else Phase.PENDING, says)
     return _write(view, state, environment, switch, LOOK_AGAIN_SECONDS)
 
 
@@ -177,7 +177,7 @@ def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment:
     manifest = sealed(batch_job(view.identity, spec, endpoint, environment.configuration))
     state = State(
         Phase.PENDING,
-        beginning("WorkerStarting", f"the worker starts; {chosen.name} makes the results"),
+        beginning("WorkerStarting", "the worker starts"),
         ChosenBackend(model_deployment=chosen.name, selected_reason=chosen.reason),
     )
     return _write(view, state, environment, (Apply(manifest, owned=False),), LOOK_AGAIN_SECONDS)

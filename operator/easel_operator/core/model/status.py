@@ -151,7 +151,9 @@ def _ready(view: ModelView, replicas: Replication) -> Says:
     if replicas.ready:
         return ready("Serving", f"{replicas.ready} of {replicas.desired} replicas serve")
     reason, message = _wait(view, replicas)
-    return unknown(reason, message) if replicas.counts is None and not view.refusal else not_ready(reason, message)
+    # Until the Deployment's controller has seen it nobody knows.
+    seen = view.refusal or (replicas.counts is not None and replicas.counts.current)
+    return not_ready(reason, message) if seen else unknown(reason, message)
 
 
 def _wait(view: ModelView, replicas: Replication) -> tuple[str, str]:
@@ -163,8 +165,6 @@ def _wait(view: ModelView, replicas: Replication) -> tuple[str, str]:
         return "ScalingDown", f"{replicas.counts.replicas if replicas.counts else 0} replicas stop"
     if replicas.loading:
         return LOADING, "the runtime loads the model"
-    if replicas.counts is None:
-        return "Creating", "the runtime is created"
     return "Progressing", f"{replicas.ready} of {replicas.desired} replicas serve"
 
 
