@@ -1,10 +1,9 @@
-"""The CRDs on the session's real API server, and a client that asks it for verdicts."""
+"""The CRDs on the session's real API server, and the objects of a namespace of our own there."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +17,19 @@ sys.path[:0] = [str(HERE), str(ROOT / "tests/unit/api/support")]
 if TYPE_CHECKING:
     from easel_cluster.apionly import ApiServer
 
+NAMESPACE = "contract"
 PLURALS = {"GenerationJob": "generationjobs", "ModelDeployment": "modeldeployments"}
 
 
-class Verdicts:
-    """What the API server says of manifests, without keeping them."""
+class Objects:
+    """Easel's objects on the API server: what it would say of them, and making them for real."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._objects = client.CustomObjectsApi(config.new_client_from_config(str(kubeconfig)))
 
     def _where(self, manifest: dict[str, Any]) -> dict[str, str]:
         kind = manifest["kind"]
-        return {"group": "easel.dev", "version": "v1alpha1", "namespace": "default", "plural": PLURALS[kind]}
+        return {"group": "easel.dev", "version": "v1alpha1", "namespace": NAMESPACE, "plural": PLURALS[kind]}
 
     def on_create(self, manifest: dict[str, Any]) -> str:
         """The refusal's text, or nothing when the server would take it."""
@@ -45,6 +45,11 @@ class Verdicts:
     def keep(self, manifest: dict[str, Any]) -> None:
         """Make the object for real."""
         self._objects.create_namespaced_custom_object(body=manifest, **self._where(manifest))
+
+    def report(self, manifest: dict[str, Any], status: dict[str, Any]) -> None:
+        """Write the object's status, as a controller would."""
+        where = self._where(manifest) | {"name": manifest["metadata"]["name"]}
+        self._objects.patch_namespaced_custom_object_status(body={"status": status}, **where)
 
     def drop(self, manifest: dict[str, Any]) -> None:
         """Delete it again."""
@@ -68,10 +73,11 @@ def installed(api_server: ApiServer) -> ApiServer:
     api_server.kubectl(
         "wait", "--for=condition=Established", "crd", *(f"{each}.easel.dev" for each in PLURALS.values())
     )
+    api_server.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return api_server
 
 
 @pytest.fixture(scope="session")
-def verdicts(installed: ApiServer) -> Iterator[Verdicts]:
-    """Ask the server about manifests."""
-    return Verdicts(installed.kubeconfig)
+def objects(installed: ApiServer) -> Objects:
+    """Easel's objects on the server."""
+    return Objects(installed.kubeconfig)

@@ -16,7 +16,7 @@ from easel_api.schema import Schema
 from easel_api.validation import spec_problems, transition_problems, validate_text
 
 if TYPE_CHECKING:
-    from conftest import Verdicts
+    from conftest import Objects
 
 pytestmark = pytest.mark.apiserver
 
@@ -34,10 +34,10 @@ def test_every_rule_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("case", CREATING, ids=lambda case: case.id)
-def test_a_rule_on_creation(case: Case, verdicts: Verdicts) -> None:
-    assert verdicts.on_create(case.accepted) == ""
+def test_a_rule_on_creation(case: Case, objects: Objects) -> None:
+    assert objects.on_create(case.accepted) == ""
     assert offline(case.accepted) == []
-    assert case.message in verdicts.on_create(case.refused)
+    assert case.message in objects.on_create(case.refused)
     assert offline(case.refused) != []
 
 
@@ -49,14 +49,14 @@ def test_the_twin_of_a_rule_names_it(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CHANGING, ids=lambda case: case.id)
-def test_a_rule_on_changes(case: Case, verdicts: Verdicts) -> None:
+def test_a_rule_on_changes(case: Case, objects: Objects) -> None:
     assert case.before is not None
-    verdicts.keep(case.before)
+    objects.keep(case.before)
     try:
-        assert verdicts.on_change(case.accepted) == ""
-        assert case.message in verdicts.on_change(case.refused)
+        assert objects.on_change(case.accepted) == ""
+        assert case.message in objects.on_change(case.refused)
     finally:
-        verdicts.drop(case.before)
+        objects.drop(case.before)
     parse = generationjob.GenerationJob.model_validate
     before, accepted, refused = (parse(each).spec for each in (case.before, case.accepted, case.refused))
     assert transition_problems(before, accepted) == []
@@ -78,22 +78,22 @@ def test_every_immutable_field_has_a_case_for_each_way_it_could_change() -> None
     [(job(), *each) for each in BOUNDS] + [(model(), *each) for each in MODEL_BOUNDS],
     ids=[each[0] for each in (*BOUNDS, *MODEL_BOUNDS)],
 )
-def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], verdicts: Verdicts) -> None:
+def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], objects: Objects) -> None:
     for value in right:
-        assert (verdicts.on_create(edited(base, path, value)), offline(edited(base, path, value))) == ("", []), value
+        assert (objects.on_create(edited(base, path, value)), offline(edited(base, path, value))) == ("", []), value
     for value in wrong:
-        assert verdicts.on_create(edited(base, path, value)) != "", value
+        assert objects.on_create(edited(base, path, value)) != "", value
         assert offline(edited(base, path, value)) != [], value
 
 
 @pytest.mark.parametrize(
     "manifests", [jobs, models, broken(jobs), broken(models)], ids=["job", "model", "bad-job", "bad-model"]
 )
-def test_offline_and_the_api_server_agree_on_any_manifest(manifests: Any, verdicts: Verdicts) -> None:
+def test_offline_and_the_api_server_agree_on_any_manifest(manifests: Any, objects: Objects) -> None:
     @settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(manifests)
     def agree(manifest: Manifest) -> None:
-        said = verdicts.on_create(manifest)
+        said = objects.on_create(manifest)
         assert bool(said) == bool(offline(manifest)), (said, offline(manifest))
 
     agree()
