@@ -153,9 +153,10 @@ class Engine:
 
     def _run(self, generation: _Generation) -> None:
         self._counters.dequeued()
+        # Running until the result is on its way: a server that drains waits for that.
         with self._counters.running():
             message, outcome = self._made(generation)
-        self._deliver(generation, message, outcome)
+            self._deliver(generation, message, outcome)
 
     def _made(self, generation: _Generation) -> tuple[Message, Outcome]:
         """The generation's last message; whatever goes wrong stays with this request."""

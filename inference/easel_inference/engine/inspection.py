@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from easel_api.errors import InvalidInput, NotFound, UnsafeModel, Unsupported
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.tasks import AdapterKind
+
+from .sources import folder_of
 
 INDEX = "model_index.json"
 MAX_JSON_BYTES = 16 * 2**20
@@ -68,7 +72,29 @@ class CheckedModel:
     digest: str
 
 
-def check_model(folder: Path, *, digest: str | None = None, family: str | None = None) -> CheckedModel:
+@dataclass(frozen=True, slots=True)
+class CheckedFolders:
+    """All that a deployment loads."""
+
+    model: CheckedModel
+    motion: CheckedModel | None
+
+
+def check(spec: ModelDeploymentSpec, claims: Path, *, hashed: bool = True) -> CheckedFolders:
+    """Everything of a deployment, before any of it is loaded: a wrong adapter must not cost a large model's loading.
+
+    Without `hashed` no weights are read and digests stay empty: what the launcher asks before it starts anything.
+    """
+    model = check_model(
+        folder_of(spec.model.source, claims), digest=spec.model.digest, family=spec.model.family, hashed=hashed
+    )
+    motion = {adapter.kind: adapter for adapter in spec.adapters}.get(AdapterKind.MOTION)
+    return CheckedFolders(model, check_adapter(folder_of(motion.source, claims), hashed=hashed) if motion else None)
+
+
+def check_model(
+    folder: Path, *, digest: str | None = None, family: str | None = None, hashed: bool = True
+) -> CheckedModel:
     """A pipeline's folder, checked whole; each refusal names the file."""
     files = list(_files(folder))
     index = _index(folder)
@@ -81,10 +107,10 @@ def check_model(folder: Path, *, digest: str | None = None, family: str | None =
     for component in COMPONENTS:
         _require_config(folder, component)
     _check_files(folder, files)
-    return CheckedModel(folder, found, classes, checked_digest(folder, files, digest))
+    return CheckedModel(folder, found, classes, checked_digest(folder, files, digest) if hashed else "")
 
 
-def check_adapter(folder: Path) -> CheckedModel:
+def check_adapter(folder: Path, *, hashed: bool = True) -> CheckedModel:
     """A motion adapter's folder."""
     files = list(_files(folder))
     _require(folder / "config.json", folder)
@@ -93,7 +119,7 @@ def check_adapter(folder: Path) -> CheckedModel:
     if name != "MotionAdapter":
         raise Unsupported("not a motion adapter", where=f"{folder}/config.json", found=name)
     _check_files(folder, files)
-    return CheckedModel(folder, "Motion", {"motion": name}, digest_of(folder, files))
+    return CheckedModel(folder, "Motion", {"motion": name}, digest_of(folder, files) if hashed else "")
 
 
 def checked_digest(folder: Path, files: list[Path], wanted: str | None) -> str:

@@ -15,13 +15,12 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput
-from easel_api.modeldeployment import Adapter, DType, ModelDeploymentSpec
+from easel_api.modeldeployment import DType, ModelDeploymentSpec
 from easel_api.tasks import AdapterKind, Task, tasks_of
 from easel_inference.generation import ModelInfo
 
-from .inspection import CheckedModel, check_adapter, check_model
+from .inspection import CheckedModel, check
 from .sizes import Limits
-from .sources import folder_of
 
 # The libraries' warnings quote prompts ("the following part of your input was truncated: …").
 diffusers_logging.set_verbosity_error()
@@ -50,10 +49,8 @@ def load(spec: ModelDeploymentSpec, claims: Path) -> LoadedModel:
     """The model of a deployment with its adapters; every failure is of the error tree and names the file."""
     started = time.monotonic()
     device, dtype = _place(spec)
-    checked = check_model(folder_of(spec.model.source, claims), digest=spec.model.digest, family=spec.model.family)
-    motion = _adapter(spec, AdapterKind.MOTION)
-    # All folders are checked before any is loaded: a wrong adapter costs a second, not the loading of a large model.
-    adapter = check_adapter(folder_of(motion.source, claims)) if motion else None
+    folders = check(spec, claims)
+    checked = folders.model
     options = {"local_files_only": True, "use_safetensors": True}
     parts = {
         "unet": _weights(diffusers.UNet2DConditionModel, checked, "unet", torch_dtype=dtype, **options),
@@ -62,7 +59,7 @@ def load(spec: ModelDeploymentSpec, claims: Path) -> LoadedModel:
     }
     for model in parts.values():
         model.to(device).eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
-    moving = _motion_unet(parts["unet"], adapter, dtype, options) if adapter else None
+    moving = _motion_unet(parts["unet"], folders.motion, dtype, options) if folders.motion else None
     limits = _limits(parts, moving)
     return LoadedModel(
         **parts,
@@ -72,10 +69,6 @@ def load(spec: ModelDeploymentSpec, claims: Path) -> LoadedModel:
         limits=limits,
         info=_info(spec, checked, parts, moving, limits, dtype, device, time.monotonic() - started),
     )
-
-
-def _adapter(spec: ModelDeploymentSpec, kind: AdapterKind) -> Adapter | None:
-    return {adapter.kind: adapter for adapter in spec.adapters}.get(kind)
 
 
 def _place(spec: ModelDeploymentSpec) -> tuple[torch.device, torch.dtype]:

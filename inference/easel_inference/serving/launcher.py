@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from easel_api.errors import BackendFault, EaselError, EnvironmentFault, ErrorReport, Stalled
+from easel_inference.engine.inspection import check
 
 from . import probes, tritonserver
 from .probes import LOADING, Health
@@ -73,14 +74,23 @@ class Launcher:
         check_ports(self._settings)
         server = probes.serve(self, self._settings.bind, self._settings.http_port)
         try:
-            while True:
-                self._start(installation)
-                outcome = self._watch()
-                if outcome is not None:
-                    return outcome
+            while (outcome := self._attempt(installation)) is None:
+                pass
+            return outcome
         finally:
             self._kill()
             server.shutdown()
+
+    def _attempt(self, installation: tritonserver.Installation) -> Exit | None:
+        """One life of tritonserver: an exit code, or None to try again."""
+        self._state.clear()
+        self._failure, self._phase = None, Phase.LOADING
+        try:
+            check(self._settings.spec, self._settings.claims, hashed=False)
+        except EaselError as error:
+            return self._hold(error.to_report())
+        self._start(installation)
+        return self._watch()
 
     def health(self) -> Health:
         """What the probes answer now."""
@@ -93,8 +103,6 @@ class Launcher:
 
     def _start(self, installation: tritonserver.Installation) -> None:
         settings = self._settings
-        self._state.clear()
-        self._failure, self._phase = None, Phase.LOADING
         repository = write_repository(settings.state_dir / "repository")
         self._child = tritonserver.start(
             tritonserver.command(installation, settings, repository),
@@ -102,7 +110,6 @@ class Launcher:
         )
 
     def _watch(self) -> Exit | None:
-        """Until something ends: an exit code, or None to start again."""
         while not self._stop.wait(POLL_SECONDS):
             if self._state.error is not None:
                 return self._hold(self._state.error)
@@ -161,7 +168,8 @@ class Launcher:
 
     def _busy(self) -> bool:
         pulse = self._state.pulse
-        return pulse is not None and pulse.running + pulse.waiting > 0
+        # Until the engine says that it drains, its counts may be older than the last request it took.
+        return pulse is not None and (not pulse.draining or pulse.running + pulse.waiting > 0)
 
     def _kill(self) -> None:
         """End tritonserver: politely while its stub lives, else at once, for it would wait for the stub in vain."""

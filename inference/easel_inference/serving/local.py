@@ -24,6 +24,7 @@ from .tritonserver import ended_with_parent
 
 LOAD_SECONDS = 600.0
 POLL_SECONDS = 0.1
+DRAIN_SECONDS = 1.0
 STOP_SECONDS = 20.0
 HOST = "127.0.0.1"
 
@@ -64,6 +65,7 @@ def start_local(
     *,
     on_progress: OnProgress | None = None,
     load_seconds: float = LOAD_SECONDS,
+    drain_seconds: float = DRAIN_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[LocalServer]:
     """Serve `spec` on free ports of the loopback address; `on_progress` hears the seconds spent loading.
@@ -79,7 +81,7 @@ def start_local(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "easel_inference.serving"],
-            env={**os.environ, **(environment or {}), **_environment(spec, state_dir, ports)},
+            env={**os.environ, **(environment or {}), **_environment(spec, state_dir, ports, drain_seconds)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -93,7 +95,9 @@ def start_local(
         _stop(process)
 
 
-def _environment(spec: ModelDeploymentSpec, state_dir: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+def _environment(
+    spec: ModelDeploymentSpec, state_dir: Path, ports: tuple[int, int, int], drain_seconds: float
+) -> dict[str, str]:
     grpc, metrics, http = map(str, ports)
     return {
         SPEC: spec.model_dump_json(by_alias=True, exclude_none=True),
@@ -102,7 +106,7 @@ def _environment(spec: ModelDeploymentSpec, state_dir: Path, ports: tuple[int, i
         "EASEL_GRPC_PORT": grpc,
         "EASEL_METRICS_PORT": metrics,
         "EASEL_HTTP_PORT": http,
-        "EASEL_DRAIN_SECONDS": "1",
+        "EASEL_DRAIN_SECONDS": str(drain_seconds),
     }
 
 

@@ -38,6 +38,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model; a failure is left for the launcher to show, typed, before Triton hears of it."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        self._parent = os.getppid()
         settings = Settings.from_environment(os.environ)
         self._state = State(settings.state_dir)
         self._engine = self._load(settings)
@@ -97,6 +98,8 @@ class TritonPythonModel:
     def _keep_watch(self) -> None:
         next_beat = 0.0
         while not self._closed.wait(POLL_SECONDS):
+            if os.getppid() != self._parent:  # a killed tritonserver leaves its stubs behind
+                os._exit(1)
             with self._lock:
                 streams = list(self._streams)
             for stream in streams:
@@ -106,13 +109,20 @@ class TritonPythonModel:
                 self._beat()
 
     def _beat(self) -> None:
+        draining = self._state.draining
+        if draining:
+            self._engine.drain()
         counts = self._engine.counts
         self._metrics.publish()
         self._state.beat(
-            Pulse(pid=os.getpid(), heartbeat=self._engine.heartbeat, running=counts.running, waiting=counts.waiting)
+            Pulse(
+                pid=os.getpid(),
+                heartbeat=self._engine.heartbeat,
+                running=counts.running,
+                waiting=counts.waiting,
+                draining=draining,
+            )
         )
-        if self._state.draining:
-            self._engine.drain()
 
 
 class _Stream:

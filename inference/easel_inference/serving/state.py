@@ -31,6 +31,7 @@ class Pulse(BaseModel):
     heartbeat: float
     running: int = 0
     waiting: int = 0
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
