@@ -47,7 +47,9 @@ RUN --mount=type=bind,source=requirements/engine.txt,target=/tmp/requirements.tx
     python3 -m venv --without-pip /opt/easel \
     && python3 -m pip --python /opt/easel/bin/python install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements.txt
 COPY --from=code / /
-RUN /opt/easel/bin/python -m compileall -q /opt/easel/app
+# Triton's Python stub looks into the environment's site-packages, whatever PYTHONPATH says.
+RUN /opt/easel/bin/python -m compileall -q /opt/easel/app \
+    && echo /opt/easel/app > "$(/opt/easel/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/easel.pth"
 ENV PATH=/opt/easel/bin:/opt/tritonserver/bin:$PATH PYTHONPATH=/opt/easel/app PYTHONUNBUFFERED=1 HOME=/tmp USER=easel
 USER 65532:65532
 WORKDIR /tmp

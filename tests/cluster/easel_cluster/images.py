@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault
-from easel_cluster import bases, namespaces, processes
+from easel_cluster import bases, namespaces, oci, processes
 from easel_cluster.cluster import Cluster, need_root
 from easel_cluster.layout import REPOSITORY, State, cache_folder
 from easel_cluster.processes import Program
@@ -38,19 +38,18 @@ class Builder:
     address: str
     state: State
 
-    def run(self, target: str, *output: str, title: str, report: Report, into: Sequence[str] = ()) -> None:
-        """Build a target; with `into`, a command that reads the image from its standard input."""
-        log = self.state.logs / f"build-{target}.log"
-        command = (str(self.buildctl), "--addr", self.address, "build", *_inputs(target), *output)
+    def build(self, target: str, report: Report) -> str:
+        """Build a target into the builder's own store; the image's digest."""
+        log, metadata = self.state.logs / f"build-{target}.log", self.state.config / f"{target}.json"
+        shape = f"type=image,name={image_name(target)},oci-mediatypes=true,compression=uncompressed"
+        output = ("--output", shape, "--metadata-file", str(metadata))
         with log.open("wb") as told:
-            build = subprocess.Popen(command, stdout=subprocess.PIPE if into else told, stderr=told)
-            loading = subprocess.Popen(into, stdin=build.stdout, stdout=told, stderr=told) if into else None
-            if build.stdout:
-                build.stdout.close()
-            watch(build, title, report)
-            failed = build.returncode or (loading.wait() if loading else 0)
-        if failed:
-            raise BackendFault(f"{title} failed", found=last_lines(log, 6))
+            command = (str(self.buildctl), "--addr", self.address, "build", *_inputs(target), *output)
+            build = subprocess.Popen(command, stdout=told, stderr=told)
+            watch(build, f"building the {target} image", report)
+        if build.returncode:
+            raise BackendFault(f"building the {target} image failed", found=last_lines(log, 6))
+        return str(json.loads(metadata.read_text())["containerimage.digest"])
 
 
 def image_name(target: str) -> str:
@@ -64,28 +63,27 @@ def build_and_load(cluster: Cluster | None, targets: Sequence[str] = TARGETS, re
     with _builder(report) as builder:
         for target in targets:
             started = time.monotonic()
-            digest = _build(builder, target, report)
+            digest = builder.build(target, report)
             if cluster is not None and _loaded(cluster, target) != digest:
-                _load(builder, cluster, target, report)
+                _load(cluster, target, digest, builder.state, report)
             report(f"{image_name(target)} {digest[:19]} after {time.monotonic() - started:.0f} s")
 
 
-def _build(builder: Builder, target: str, report: Report) -> str:
-    metadata = builder.state.config / f"{target}.json"
-    output = ("--output", f"type=image,{_shape(target)}", "--metadata-file", str(metadata))
-    builder.run(target, *output, title=f"building the {target} image", report=report)
-    return str(json.loads(metadata.read_text())["containerimage.digest"])
+def _load(cluster: Cluster, target: str, digest: str, scratch: State, report: Report) -> None:
+    """Hand over the layers that the cluster lacks: of gigabytes, a change of code is a few megabytes."""
+    archive, log = scratch.data / f"{target}.tar", scratch.logs / f"load-{target}.log"
+    has = set(cluster.ctr("content", "list", "--quiet").split())
+    oci.partial_archive(_store() / "runc-overlayfs" / "content", digest, image_name(target), has, archive)
+    with log.open("wb") as told:
+        command = (*cluster.client, "images", "import", str(archive))
+        watch(loading := subprocess.Popen(command, stdout=told, stderr=told), f"loading the {target} image", report)
+    archive.unlink()
+    if loading.returncode:
+        raise BackendFault(f"loading the {target} image failed", found=last_lines(log, 6))
 
 
-def _load(builder: Builder, cluster: Cluster, target: str, report: Report) -> None:
-    # The build is cached whole by now: this only streams its layers.
-    client = (*cluster.client, "images", "import", "-")
-    output = ("--output", f"type=oci,{_shape(target)}")
-    builder.run(target, *output, title=f"loading the {target} image into the cluster", report=report, into=client)
-
-
-def _shape(target: str) -> str:
-    return f"name={image_name(target)},oci-mediatypes=true,compression=uncompressed"
+def _store() -> Path:
+    return cache_folder() / "buildkit" / "state"
 
 
 def _loaded(cluster: Cluster, target: str) -> str | None:
@@ -122,27 +120,26 @@ def _pip_settings() -> Path | None:
 @contextmanager
 def _builder(report: Report) -> Iterator[Builder]:
     tools = ensure(IMAGE_TOOLS, report)
-    kept = cache_folder() / "buildkit"
-    kept.mkdir(parents=True, exist_ok=True)
+    _store().mkdir(parents=True, exist_ok=True)
     for base in (bases.python_base(report), bases.triton_base(report)):
         report(f"base {base.layout.name}")
     with (
-        locked(kept / "lock", "another process builds images", report),
+        locked(_store().with_name("lock"), "another process builds images", report),
         tempfile.TemporaryDirectory(prefix="easel-") as folder,
     ):
         state = State(Path(folder)).make()
         builder = Builder(tools["buildctl"], f"unix://{folder}/buildkit.sock", state)
         try:
-            processes.start(_daemon(tools, kept, builder), state)
+            processes.start(_daemon(tools, builder), state)
             yield builder
         finally:
             processes.stop("buildkitd", state)
             namespaces.remove_cgroups("buildkit")
 
 
-def _daemon(tools: dict[str, Path], kept: Path, builder: Builder) -> Program:
+def _daemon(tools: dict[str, Path], builder: Builder) -> Program:
     config = builder.state.config / "buildkitd.toml"
-    config.write_text(DAEMON.format(runc=tools["runc"], root=kept / "state", limit=CACHE_LIMIT))
+    config.write_text(DAEMON.format(runc=tools["runc"], root=_store(), limit=CACHE_LIMIT))
     check = (str(builder.buildctl), "--addr", builder.address, "debug", "workers")
     return Program(
         "buildkitd",

@@ -63,14 +63,31 @@ def archive(folder: Path, target: Path) -> None:
             tar.add(path, str(path.relative_to(folder)), recursive=False)
 
 
+def partial_archive(store: Path, digest: str, name: str, has: set[str], target: Path) -> None:
+    """An image out of a content store (`blobs/sha256/…`) as a tar file, without those layers that the receiver has."""
+    manifest = json.loads(_blob(store, digest).read_text())
+    layers = [layer["digest"] for layer in manifest["layers"] if layer["digest"] not in has]
+    size = _blob(store, digest).stat().st_size
+    entry = {"mediaType": MANIFEST, "digest": digest, "size": size, "annotations": {"io.containerd.image.name": name}}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    with tarfile.open(target, "w") as tar:
+        _add(tar, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        _add(tar, "index.json", json.dumps(index).encode())
+        for each in dict.fromkeys((digest, manifest["config"]["digest"], *layers)):
+            tar.add(_blob(store, each), f"blobs/sha256/{each.removeprefix('sha256:')}")
+
+
 def layer_of_files(target: Path, files: Mapping[str, Path]) -> None:
     """A layer that holds executable files at the given places, the same bytes each time."""
     with tarfile.open(target, "w") as tar:
         for place, source in sorted(files.items()):
-            content = source.read_bytes()
-            entry = tarfile.TarInfo(place.lstrip("/"))
-            entry.size, entry.mode = len(content), 0o755
-            tar.addfile(entry, io.BytesIO(content))
+            _add(tar, place.lstrip("/"), source.read_bytes())
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o755
+    tar.addfile(entry, io.BytesIO(content))
 
 
 def _take_layer(folder: Path, layer: Path) -> dict[str, object]:
