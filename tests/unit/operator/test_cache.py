@@ -1,0 +1,51 @@
+"""What the watches have seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, PODS, Key
+from easel_operator.shell.cache import Cache
+
+
+def raw(name: str, labels: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "art", "resourceVersion": "1", "labels": labels or {}, "managedFields": [1]}
+    return {"metadata": metadata, **more}
+
+
+def job(name: str, model: str, **status: Any) -> dict[str, Any]:
+    return raw(name, spec={"backends": [{"modelDeployment": model}]}, status=status)
+
+
+def test_managed_fields_are_not_kept() -> None:
+    cache = Cache()
+    cache.put(MODEL_DEPLOYMENTS, raw("studio"))
+    found = cache.get(MODEL_DEPLOYMENTS, "art", "studio")
+    assert found is not None
+    assert "managedFields" not in found["metadata"]
+
+
+def test_a_pod_is_found_by_its_owner_until_it_is_gone() -> None:
+    cache, pod = Cache(), raw("p", {"easel.dev/generation-job": "mugs"})
+    owner = Key("GenerationJob", "art", "mugs")
+    cache.put(PODS, pod)
+    assert [item["metadata"]["name"] for item in cache.pods(owner)] == ["p"]
+    assert list(cache.affected(PODS, pod)) == [owner]
+    cache.remove(PODS, pod)
+    assert cache.pods(owner) == []
+
+
+def test_a_models_change_concerns_the_jobs_that_name_it_and_are_not_over() -> None:
+    cache = Cache()
+    cache.put(GENERATION_JOBS, job("waits", "studio"))
+    cache.put(GENERATION_JOBS, job("over", "studio", completionTime="then"))
+    cache.put(GENERATION_JOBS, job("elsewhere", "other"))
+    affected = set(cache.affected(MODEL_DEPLOYMENTS, raw("studio")))
+    assert affected == {Key("ModelDeployment", "art", "studio"), Key("GenerationJob", "art", "waits")}
+
+
+def test_jobs_are_counted_by_phase() -> None:
+    cache = Cache()
+    cache.put(GENERATION_JOBS, job("new", "studio"))
+    cache.put(GENERATION_JOBS, job("done", "studio", phase="Complete"))
+    assert cache.phases() == {"Pending": 1, "Complete": 1}

@@ -1,0 +1,77 @@
+"""Every rendered child, word for word. `make golden` rewrites them; the diff is read before it is committed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from operator_views import configuration, environment, job_spec, job_view, model_spec, model_view
+
+from easel_operator.core.actions import Manifest
+from easel_operator.core.configuration import RuntimeProfile
+from easel_operator.core.decision import Environment
+from easel_operator.core.job.batchjob import batch_job
+from easel_operator.core.model.decide import children
+from easel_operator.core.observed import Problem
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
+
+GPU: dict[str, Any] = {
+    "model": {"source": "pvc://models/stable-diffusion", "family": "StableDiffusion"},
+    "adapters": [{"name": "motion", "kind": "Motion", "source": "pvc://adapters/motion"}],
+    "engine": {"dtype": "bfloat16", "shapes": [{"width": 1024, "height": 1024}]},
+    "resources": {"gpus": 1, "gpuProduct": "NVIDIA-H100-80GB-HBM3", "cpu": "8", "memory": "64Gi"},
+    "rollout": {"strategy": "Surge"},
+    "replicas": 3,
+    "runtimeProfile": "h100",
+}
+H100 = RuntimeProfile(
+    image="docker.io/easel/runtime@sha256:" + "0" * 64,
+    node_selector={"pool": "gpu"},
+    tolerations=({"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},),
+    runtime_class_name="nvidia",
+    env=({"name": "EASEL_THREADS", "value": "8"},),
+)
+
+
+def models(spec: dict[str, Any]) -> list[Manifest]:
+    settings = configuration(
+        runtime_profiles={"default": RuntimeProfile(image="docker.io/easel/runtime:dev"), "h100": H100}
+    )
+    view = model_view(model_spec(**spec))
+    assert not isinstance(view.spec, Problem)
+    profile = settings.runtime_profiles[view.spec.runtime_profile]
+    return list(children(view, view.spec, profile, Environment(environment().now, settings)))
+
+
+def jobs(spec: dict[str, Any]) -> list[Manifest]:
+    made = job_spec(**spec)
+    return [batch_job(job_view().identity, made, "studio.art.svc:8001", configuration())]
+
+
+CLAIMS: dict[str, Any] = {
+    "task": "inpaint",
+    "inputs": {"image": {"uri": "pvc://inputs/mug.png"}, "mask": {"uri": "pvc://results/masks/mug.png"}},
+    "output": {"store": {"persistentVolumeClaim": {"claimName": "results", "path": "mugs/"}}},
+    "deadlineSeconds": 600,
+}
+
+CASES = {
+    "model-cpu": lambda: models({}),
+    "model-gpu": lambda: models(GPU),
+    "job-s3": lambda: jobs({}),
+    "job-claims": lambda: jobs(CLAIMS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    rendered = yaml.safe_dump_all([manifest.body for manifest in CASES[name]()], sort_keys=True, width=120)
+    path = GOLDEN / f"{name}.yaml"
+    if os.environ.get("EASEL_GOLDEN") == "write":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered)
+    assert path.read_text() == rendered, f"{path} differs; if that is meant, run `make golden` and read the diff"

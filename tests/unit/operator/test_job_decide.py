@@ -1,0 +1,241 @@
+"""What is decided about a GenerationJob, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from operator_effects import after, decide, kinds, said, status_of
+from operator_views import NOW, READY, STILL, batch, completed, environment, failed, job_spec, job_view, pod, running
+
+from easel_api.generationjob import GenerationJobStatus
+from easel_operator.core.actions import Apply, ApplyStatus, Delete, RecordEvent, Suspend
+from easel_operator.core.decision import Refusal
+from easel_operator.core.job.choice import Chosen, Waiting, choose
+from easel_operator.core.observed import Candidate, Problem, Termination, Trouble
+
+MISSING = Candidate("nobody", found=False)
+ASLEEP = replace(READY, name="asleep", desired=0, ready=False, reason="ScaledToZero")
+LOADING = replace(READY, name="loading", ready=False, reason="Loading", message="the runtime loads the model")
+UNABLE = replace(READY, name="unable", tasks=frozenset())
+UNTOLD = replace(READY, name="untold", ready=False, tasks=None)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected"),
+    [
+        ((READY,), Chosen("studio", "WarmReplica")),
+        ((MISSING, READY), Chosen("studio", "PreferredNotFound")),
+        ((LOADING, READY), Chosen("studio", "PreferredNotReady")),
+        ((ASLEEP, READY), Chosen("studio", "PreferredNotReady")),
+        ((UNABLE, READY), Chosen("studio", "PreferredUnsupported")),
+        ((replace(READY, deleting=True), replace(READY, name="b")), Chosen("b", "PreferredNotFound")),
+        ((MISSING,), "ModelNotFound"),
+        ((LOADING,), "ModelNotReady"),
+        ((ASLEEP,), "ModelScaledToZero"),
+        ((UNABLE,), "TaskUnsupported"),
+        ((UNTOLD,), "ModelNotReady"),
+        ((MISSING, UNABLE), "TaskUnsupported"),
+        ((UNABLE, LOADING), "ModelNotReady"),
+        ((UNABLE, ASLEEP, LOADING), "ModelScaledToZero"),
+    ],
+)
+def test_the_choice_of_a_backend(candidates: tuple[Candidate, ...], expected: Any) -> None:
+    found = choose(job_spec().task, candidates)
+    assert (found.reason if isinstance(found, Waiting) else found) == expected
+
+
+def test_a_job_whose_model_is_ready_gets_one_worker() -> None:
+    decision = decide(job_view(), environment())
+    assert kinds(decision) == ["Apply"]
+    assert said(decision) == {"Ready": ("Unknown", "WorkerStarting"), "Reconciling": ("True", "WorkerStarting")}
+    status = status_of(decision)
+    assert status["phase"] == "Pending"
+    assert status["done"] == "0/4"
+    assert status["observedGeneration"] == 1
+    assert status["backend"] == {"modelDeployment": "studio", "selectedReason": "WarmReplica"}
+
+
+def test_children_come_before_the_status_and_the_event_last() -> None:
+    assert [type(action) for action in decide(job_view(), environment()).actions] == [Apply, ApplyStatus, RecordEvent]
+
+
+def test_a_job_without_a_model_says_so_and_makes_nothing() -> None:
+    decision = decide(job_view(candidates=(MISSING,)), environment())
+    assert kinds(decision) == []
+    assert said(decision) == {"Ready": ("False", "ModelNotFound"), "Reconciling": ("True", "ModelNotFound")}
+
+
+def test_waiting_names_since_when_the_model_is_not_ready() -> None:
+    message = status_of(decide(job_view(candidates=(LOADING,)), environment()))["conditions"][0]["message"]
+    assert message == (
+        "ModelDeployment loading is not ready since 2026-01-01T00:00:00Z: Loading (the runtime loads the model)"
+    )
+
+
+def test_a_running_worker_is_generating() -> None:
+    decision = decide(job_view(batch_job=batch(active=1, ready=1), pods=(running(),)), environment())
+    assert said(decision)["Ready"] == ("False", "Generating")
+    assert status_of(decision)["phase"] == "Running"
+    assert status_of(decision)["startTime"] == "2026-01-02T03:00:00Z"
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "Unschedulable", "CredentialsMissing"])
+def test_a_worker_that_does_not_start_says_why(reason: str) -> None:
+    stuck = pod(trouble=Trouble(reason, "because"))
+    decision = decide(job_view(batch_job=batch(active=1), pods=(stuck,)), environment())
+    assert said(decision) == {"Ready": ("False", reason), "Reconciling": ("True", reason)}
+    assert decision.requeue_after is not None
+
+
+def test_a_finished_batch_job_completes() -> None:
+    decision = decide(job_view(batch_job=completed()), environment())
+    assert said(decision) == {"Complete": ("True", "Complete"), "Ready": ("True", "Complete")}
+    assert status_of(decision)["completionTime"] == "2026-01-02T03:04:00Z"
+
+
+FAILED = ("Failed", "Ready", "Stalled")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"batch_job": failed()}, "BackendFault"),
+        ({"batch_job": failed("DeadlineExceeded")}, "DeadlineExceeded"),
+        (
+            {"batch_job": failed(), "pods": (pod(termination=Termination(2, "Error", "NotFound: bucket art")),)},
+            "NotFound",
+        ),
+        ({"batch_job": failed(), "pods": (pod(termination=Termination(2, "Error", "")),)}, "InvalidInput"),
+        ({"batch_job": failed(), "pods": (pod(termination=Termination(3, "Error", "??")),)}, "EnvironmentFault"),
+        ({"batch_job": failed(), "pods": (pod(termination=Termination(137, "OOMKilled", "")),)}, "QuotaExhausted"),
+        (
+            {
+                "batch_job": failed(),
+                "status": GenerationJobStatus.model_validate(
+                    {"items": {"total": 4, "failed": 4}, "lastFailure": {"reason": "ContentBlocked", "message": "no"}}
+                ),
+                "pods": (pod(termination=Termination(1, "Error", "NotFound: bucket art")),),
+            },
+            "ContentBlocked",
+        ),
+    ],
+)
+def test_a_failed_batch_job_fails_with_the_best_known_reason(changes: dict[str, Any], reason: str) -> None:
+    decision = decide(job_view(**changes), environment())
+    assert said(decision) == {
+        "Failed": ("True", reason),
+        "Ready": ("False", reason),
+        "Stalled": ("True", reason),
+    }
+    assert status_of(decision)["phase"] == "Failed"
+    if "status" not in changes:
+        assert status_of(decision)["lastFailure"]["reason"] == reason
+    else:
+        assert "lastFailure" not in status_of(decision), "that field is the worker's now"
+
+
+def test_the_newest_pods_words_count() -> None:
+    old = pod("a", created="2026-01-02T03:00:01Z", termination=Termination(1, "Error", "NotFound: old"))
+    new = pod("b", created="2026-01-02T03:00:09Z", termination=Termination(1, "Error", "AuthConfig: new"))
+    decision = decide(job_view(batch_job=failed(), pods=(new, old)), environment())
+    assert said(decision)["Failed"] == ("True", "AuthConfig")
+
+
+def test_suspend_stops_the_batch_job_and_resume_starts_it() -> None:
+    stop = decide(job_view(job_spec(suspend=True), batch_job=batch()), environment())
+    assert kinds(stop) == ["Suspend"]
+    assert said(stop) == {"Ready": ("False", "Suspended"), "Suspended": ("True", "Suspended")}
+    go = decide(job_view(batch_job=batch(suspended=True)), environment())
+    assert [action.suspended for action in go.actions if isinstance(action, Suspend)] == [False]
+    assert "Suspended" not in said(go)
+
+
+def test_a_job_that_begins_suspended_makes_nothing() -> None:
+    decision = decide(job_view(job_spec(suspend=True)), environment())
+    assert kinds(decision) == []
+    assert status_of(decision)["phase"] == "Suspended"
+
+
+def test_cancel_deletes_the_batch_job_and_ends_the_job() -> None:
+    decision = decide(job_view(job_spec(cancel=True), batch_job=batch()), environment())
+    assert kinds(decision) == ["Delete"]
+    assert said(decision)["Failed"] == ("True", "Cancelled")
+    assert status_of(decision)["phase"] == "Cancelled"
+
+
+def test_cancel_comes_too_late_for_a_job_that_is_done() -> None:
+    decision = decide(job_view(job_spec(cancel=True), batch_job=completed()), environment())
+    assert said(decision)["Complete"] == ("True", "Complete")
+
+
+def test_a_spec_with_a_problem_fails_at_once() -> None:
+    decision = decide(job_view(spec=Problem("InvalidInput", "spec.matrix: no such variable")), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Stalled"] == ("True", "InvalidInput")
+    assert status_of(decision)["phase"] == "Failed"
+
+
+def test_a_deleted_job_is_left_to_the_garbage_collector() -> None:
+    view = job_view()
+    assert decide(replace(view, identity=replace(view.identity, deleting=True)), environment()).settled
+
+
+def test_another_ones_batch_job_is_waited_for_and_not_touched() -> None:
+    decision = decide(job_view(job_spec(cancel=False), batch_job=batch(owner_uid="other")), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Ready"] == ("False", "NameTaken")
+
+
+def test_a_refusal_is_written_and_nothing_else_is_tried() -> None:
+    decision = decide(job_view(refusal=Refusal("QuotaExhausted", "exceeded quota")), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Reconciling"] == ("True", "QuotaExhausted")
+
+
+def over(**changes: Any) -> Any:
+    view = after(
+        job_view(job_spec(**changes), batch_job=completed()), decide(job_view(batch_job=completed()), environment())
+    )
+    assert view is not None
+    return view
+
+
+def test_a_finished_job_is_deleted_when_its_time_is_over() -> None:
+    view = over(ttlSecondsAfterFinished=60)
+    early = decide(view, environment(NOW))
+    assert early.settled
+    assert early.requeue_after == pytest.approx(55)
+    late = decide(view, environment(NOW + timedelta(seconds=56)))
+    assert [action.uid for action in late.actions if isinstance(action, Delete)] == ["job-uid"]
+
+
+def test_a_finished_job_stays_without_a_ttl() -> None:
+    decision = decide(over(), environment(NOW + timedelta(days=999)))
+    assert decision.settled
+    assert decision.requeue_after is None
+
+
+def test_a_finished_job_stays_finished_whatever_its_spec_says_next() -> None:
+    view = over()
+    later = replace(view, identity=replace(view.identity, generation=2), spec=job_spec(cancel=True), batch_job=None)
+    decision = decide(later, environment())
+    assert kinds(decision) == []
+    assert status_of(decision)["observedGeneration"] == 2
+    assert said(decision)["Complete"] == ("True", "Complete")
+    assert status_of(decision)["phase"] == "Complete"
+
+
+def test_a_transition_time_moves_with_the_status_alone() -> None:
+    first = after(job_view(candidates=(MISSING,)), decide(job_view(candidates=(MISSING,)), environment()))
+    assert first is not None
+    second = decide(replace(first, candidates=(ASLEEP,)), environment(NOW + timedelta(hours=1)))
+    times = {item["type"]: item["lastTransitionTime"] for item in status_of(second)["conditions"]}
+    assert times == {"Ready": "2026-01-02T03:04:05Z", "Reconciling": "2026-01-02T03:04:05Z"}
+
+
+def test_a_model_that_is_known_to_do_nothing_is_no_backend() -> None:
+    assert STILL
+    assert isinstance(choose(job_spec().task, (UNABLE,)), Waiting)

@@ -1,0 +1,178 @@
+"""What is decided about a ModelDeployment, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from operator_effects import after, decide, kinds, said, status_of
+from operator_views import configuration, environment, model_spec, model_view, pod, running
+
+from easel_api.errors import ErrorReport
+from easel_api.tasks import Task
+from easel_operator.core.actions import Apply
+from easel_operator.core.decision import Refusal
+from easel_operator.core.model.decide import children
+from easel_operator.core.model.deployment import deployment, runtime_hash
+from easel_operator.core.observed import DeploymentCounts, Loaded, ModelView, NotLoaded, Problem, Termination, Trouble
+
+LOADED = Loaded("sha256:0", "StableDiffusion", (Task.TEXT_TO_IMAGE,), 9, 4.14)
+
+
+def deployed(view: ModelView | None = None) -> ModelView:
+    """The view after the first pass."""
+    view = view or model_view()
+    made = after(view, decide(view, environment()))
+    assert isinstance(made, ModelView)
+    return made
+
+
+def hash_of(view: ModelView) -> str:
+    settings = configuration()
+    assert not isinstance(view.spec, Problem)
+    return runtime_hash(deployment(view.identity, view.spec, settings.runtime_profiles["default"], settings))
+
+
+def serving(replicas: int = 1, ready: int | None = None, **changes: Any) -> ModelView:
+    view = deployed(model_view(model_spec(replicas=replicas)))
+    ready = replicas if ready is None else ready
+    pods = tuple(running(f"studio-{number}", runtime_hash=hash_of(view), **changes) for number in range(ready))
+    counts = DeploymentCounts(current=True, replicas=replicas, updated=replicas, ready=ready)
+    return replace(view, counts=counts, pods=pods)
+
+
+def loading(**changes: Any) -> ModelView:
+    view = serving(ready=0)
+    return replace(view, pods=(pod("studio-0", runtime_hash=hash_of(view), **changes),))
+
+
+def test_a_new_model_gets_its_children_the_policy_first() -> None:
+    decision = decide(model_view(), environment())
+    applied = [action.manifest.resource.kind for action in decision.actions if isinstance(action, Apply)]
+    assert applied == ["NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
+    assert not any(action.owned for action in decision.actions if isinstance(action, Apply))
+    assert said(decision)["Ready"] == ("Unknown", "Progressing")
+    assert said(decision)["Reconciling"] == ("True", "Progressing")
+
+
+def test_a_model_that_serves_is_ready_and_nothing_else() -> None:
+    decision = decide(serving(), environment())
+    assert said(decision) == {"Ready": ("True", "Serving"), "ModelLoaded": ("True", "Loaded")}
+    assert status_of(decision)["replicas"] == {"desired": 1, "ready": 1}
+    assert status_of(decision)["endpoint"] == "studio.art.svc:8001"
+
+
+def test_a_model_that_serves_with_fewer_replicas_is_ready_and_reconciling() -> None:
+    decision = decide(serving(replicas=3, ready=1), environment())
+    assert said(decision)["Ready"] == ("True", "Serving")
+    assert said(decision)["Reconciling"] == ("True", "Progressing")
+
+
+def test_what_the_runtime_says_is_told() -> None:
+    status = status_of(decide(serving(probe=LOADED), environment()))
+    assert status["model"] == {"digest": "sha256:0", "family": "StableDiffusion", "parameters": 9, "loadedSeconds": 4.1}
+    assert status["tasks"] == ["text-to-image"]
+
+
+def test_another_replicas_load_time_changes_nothing() -> None:
+    view = after(serving(probe=LOADED), decide(serving(probe=LOADED), environment()))
+    assert isinstance(view, ModelView)
+    other = replace(view, pods=tuple(replace(pod, probe=replace(LOADED, loaded_seconds=9.9)) for pod in view.pods))
+    assert decide(other, environment()).settled
+
+
+def test_a_runtime_that_does_not_answer_takes_nothing_back() -> None:
+    view = after(serving(probe=LOADED), decide(serving(probe=LOADED), environment()))
+    assert isinstance(view, ModelView)
+    assert view.status.model is not None
+    silent = replace(view, pods=tuple(replace(pod, probe=None) for pod in view.pods))
+    status = decide(silent, environment())
+    assert all("model" in action.status for action in status.actions if hasattr(action, "status"))
+
+
+def test_scaled_to_zero_is_ready() -> None:
+    decision = decide(serving(replicas=0), environment())
+    assert said(decision) == {"Ready": ("True", "ScaledToZero"), "ModelLoaded": ("False", "ScaledToZero")}
+
+
+def probe(reason: str) -> NotLoaded:
+    return NotLoaded(ErrorReport(reason=reason, what="it went wrong", where="model"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "stalls"),
+    [
+        ({"running": True, "probe": probe("Loading")}, "Loading", False),
+        ({"running": True}, "Loading", False),
+        ({"running": True, "probe": probe("UnsafeModel")}, "UnsafeModel", True),
+        ({"running": True, "probe": probe("InvalidInput")}, "InvalidInput", True),
+        ({"running": True, "probe": probe("BackendFault")}, "BackendFault", False),
+        ({"termination": Termination(1, "Error", "NotFound: no such claim")}, "NotFound", True),
+        ({"trouble": Trouble("ImagePullBackOff", "cannot be pulled")}, "ImagePullBackOff", False),
+        ({"trouble": Trouble("Unschedulable", "0/1 nodes: nvidia.com/gpu")}, "Unschedulable", False),
+        ({"trouble": Trouble("CrashLoopBackOff", "exit code 139")}, "CrashLoopBackOff", False),
+        ({}, "Progressing", False),
+    ],
+)
+def test_why_a_model_does_not_serve(changes: dict[str, Any], reason: str, stalls: bool) -> None:
+    decision = decide(loading(**changes), environment())
+    assert said(decision)["Ready"] == ("False", reason)
+    assert said(decision)["Stalled" if stalls else "Reconciling"] == ("True", reason)
+    assert ("Stalled" in said(decision)) != ("Reconciling" in said(decision))
+    told = reason not in ("Loading", "Progressing")
+    assert ("lastFailure" in status_of(decision)) == told
+
+
+def test_a_runtime_that_may_still_load_is_asked_again() -> None:
+    assert decide(loading(running=True), environment()).requeue_after == 5
+    assert decide(serving(), environment()).requeue_after == 60
+    assert decide(serving(probe=LOADED), environment()).requeue_after is None
+
+
+def test_pods_of_an_older_template_are_not_blamed() -> None:
+    view = replace(serving(ready=0), pods=(pod(runtime_hash="old", trouble=Trouble("ImagePullBackOff", "old")),))
+    assert said(decide(view, environment()))["Ready"] == ("False", "Progressing")
+
+
+def test_a_pod_that_serves_is_not_blamed_for_its_past() -> None:
+    view = serving(termination=Termination(1, "Error", "UnsafeModel: once"))
+    assert "Stalled" not in said(decide(view, environment()))
+
+
+def test_an_unknown_profile_stalls_and_makes_nothing() -> None:
+    decision = decide(model_view(model_spec(runtimeProfile="a100")), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Stalled"] == ("True", "RuntimeProfileUnknown")
+
+
+def test_a_refused_child_is_told_and_not_tried_twice_in_a_pass() -> None:
+    decision = decide(model_view(refusal=Refusal("NameTaken", "belongs to somebody else")), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Reconciling"] == ("True", "NameTaken")
+
+
+def test_a_changed_field_is_put_right_and_an_added_one_is_left() -> None:
+    view = serving()
+    child = view.children["Service"]
+    spec = child.body["spec"]
+    drifted = replace(child, body=child.body | {"spec": spec | {"selector": {"app": "mine"}}})
+    decision = decide(replace(view, children=view.children | {"Service": drifted}), environment())
+    assert [action.owned for action in decision.actions if isinstance(action, Apply)] == [True]
+    defaulted = replace(child, body=child.body | {"spec": spec | {"sessionAffinity": "None", "type": "ClusterIP"}})
+    assert kinds(decide(replace(view, children=view.children | {"Service": defaulted}), environment())) == []
+
+
+def test_replicas_change_the_deployment_and_not_its_pods() -> None:
+    one, two = model_view(model_spec(replicas=1)), model_view(model_spec(replicas=2))
+    assert hash_of(one) == hash_of(two)
+    assert hash_of(one) != hash_of(model_view(model_spec(engine={"dtype": "bfloat16"})))
+
+
+def test_every_child_is_owned_by_the_model() -> None:
+    view = model_view()
+    assert not isinstance(view.spec, Problem)
+    profile = configuration().runtime_profiles["default"]
+    for manifest in children(view, view.spec, profile, environment()):
+        (owner,) = manifest.body["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == ("model-uid", True)

@@ -1,0 +1,92 @@
+"""From the API server's objects to values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from easel_api.tasks import Task
+from easel_operator.core import parsing
+from easel_operator.core.observed import Problem
+from easel_operator.core.pods import mount_trouble
+
+KEY = {"name": "studio", "namespace": "art", "uid": "u", "generation": 2}
+
+
+def test_a_spec_that_does_not_parse_names_the_field_and_not_its_value() -> None:
+    raw = {"spec": {"task": "text-to-image", "prompts": [{"text": "a secret prompt", "colour": "red"}]}}
+    problem = parsing.job_spec(raw, lambda _: ())
+    assert isinstance(problem, Problem)
+    assert "spec.prompts.0.colour" in problem.message
+    assert "spec.backends" in problem.message
+    assert "secret prompt" not in problem.message
+
+
+def test_the_workers_half_of_a_status_may_be_newer_than_the_operator() -> None:
+    status = parsing.job_status({"status": {"phase": "Running", "progress": {"frobs": 3}, "novelty": 1}})
+    assert status.phase == "Running"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"waiting": {"reason": "ContainerCreating"}}, None),
+        ({"waiting": {"reason": "ErrImagePull", "message": "429"}}, "ImagePullBackOff"),
+        ({"waiting": {"reason": "ImagePullBackOff", "message": "40s"}}, "ImagePullBackOff"),
+        ({"waiting": {"reason": "CreateContainerConfigError", "message": "no such key"}}, "CreateContainerConfigError"),
+        ({"waiting": {"reason": "CrashLoopBackOff", "message": "40s"}}, "CrashLoopBackOff"),
+        ({"running": {}}, None),
+    ],
+)
+def test_why_a_pod_waits(status: dict[str, Any], reason: str | None) -> None:
+    last = {"terminated": {"exitCode": 139, "reason": "Error"}}
+    container = {"name": "runtime", "image": "i", "state": status, "lastState": last}
+    pod = parsing.pod_of({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}})
+    assert (pod.trouble.reason if pod.trouble else None) == reason
+    if reason == "CrashLoopBackOff":
+        assert pod.trouble is not None
+        assert pod.trouble.message == "the container ended with exit code 139"
+    if pod.trouble:
+        assert "40s" not in pod.trouble.message
+
+
+def test_a_pod_that_no_node_takes_says_so() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    pod = parsing.pod_of({"metadata": {"name": "p"}, "status": {"conditions": [condition]}})
+    assert pod.trouble is not None
+    assert (pod.trouble.reason, pod.trouble.message) == ("Unschedulable", "0/1 nodes")
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ([], None),
+        ([{"reason": "Scheduled", "message": "to a node"}], None),
+        ([{"reason": "FailedMount", "message": 'volume "credentials" : secret "x" not found'}], "CredentialsMissing"),
+        ([{"reason": "FailedMount", "message": 'volume "claim-0" : timed out'}], "FailedMount"),
+    ],
+)
+def test_why_a_volume_is_not_mounted(events: list[dict[str, Any]], reason: str | None) -> None:
+    found = mount_trouble(events)
+    assert (found.reason if found else None) == reason
+
+
+def candidate(status: dict[str, Any], **spec: Any) -> Any:
+    source = {"model": {"source": "pvc://models/x", "family": "StableDiffusion"}} | spec
+    return parsing.candidate_of("studio", {"metadata": KEY, "spec": source, "status": status})
+
+
+def test_the_tasks_of_a_model_are_those_of_its_present_specification() -> None:
+    assert candidate({"observedGeneration": 2, "tasks": ["inpaint"]}).tasks == {Task.INPAINT}
+    # What was said of an older specification no longer counts.
+    assert Task.TEXT_TO_IMAGE in candidate({"observedGeneration": 1, "tasks": ["inpaint"]}).tasks
+    unknown = candidate({}, model={"source": "pvc://models/x"})
+    assert unknown.tasks is None
+
+
+def test_a_model_is_ready_with_a_replica_only() -> None:
+    ready = {"type": "Ready", "status": "True", "reason": "ScaledToZero"}
+    assert not candidate({"conditions": [ready], "replicas": {"desired": 0, "ready": 0}}).ready
+    assert candidate({"conditions": [ready | {"reason": "Serving"}], "replicas": {"desired": 1, "ready": 1}}).ready
+    assert not parsing.candidate_of("studio", None).found

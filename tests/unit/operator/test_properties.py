@@ -1,0 +1,256 @@
+"""What holds for every state of a cluster: decisions settle, ends are final, conditions can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from operator_effects import after, decide, kinds
+from operator_views import NOW, READY, batch, completed, environment, failed, job_spec, job_view, model_spec, model_view
+
+from easel_api.errors import ErrorReport
+from easel_api.generationjob import GenerationJobStatus, Phase
+from easel_api.tasks import Task
+from easel_operator.core.actions import Apply
+from easel_operator.core.decision import Refusal
+from easel_operator.core.job.decide import over
+from easel_operator.core.model.deployment import deployment, runtime_hash
+from easel_operator.core.observed import (
+    Candidate,
+    DeploymentCounts,
+    JobView,
+    Loaded,
+    ModelView,
+    NotLoaded,
+    Pod,
+    Problem,
+    Termination,
+    Trouble,
+)
+from easel_operator.core.resources import JOBS
+
+TROUBLES = st.none() | st.sampled_from(
+    [Trouble("ImagePullBackOff", "x"), Trouble("Unschedulable", "y"), Trouble("CrashLoopBackOff", "z")]
+)
+TERMINATIONS = st.none() | st.builds(
+    Termination,
+    st.sampled_from([0, 1, 2, 3, 137]),
+    st.sampled_from(["Error", "OOMKilled", "Completed"]),
+    st.sampled_from(["", "NotFound: bucket art", "Transient: the network", "no reason of ours"]),
+)
+REFUSALS = st.none() | st.just(Refusal("QuotaExhausted", "exceeded quota"))
+REPORTS = st.sampled_from(["Loading", "UnsafeModel", "BackendFault", "NewerReason"])
+PROBES = (
+    st.none()
+    | st.builds(lambda reason: NotLoaded(ErrorReport(reason=reason, what="w")), REPORTS)
+    | st.builds(Loaded, st.just("sha256:0"), st.just("Other"), st.just((Task.INPAINT,)), st.just(9), st.floats(0, 99))
+)
+
+
+@st.composite
+def pods(draw: st.DrawFn, hashes: tuple[str, ...] = ("",)) -> Pod:
+    running = draw(st.booleans())
+    ready = running and draw(st.booleans())
+    return Pod(
+        name=draw(st.sampled_from("abc")),
+        uid="uid",
+        address="10.0.0.1" if running else "",
+        created=f"2026-01-02T03:00:0{draw(st.integers(0, 9))}Z",
+        running=running,
+        ready=ready,
+        deleting=draw(st.booleans()),
+        runtime_hash=draw(st.sampled_from(hashes)),
+        trouble=None if running else draw(TROUBLES),
+        termination=draw(TERMINATIONS),
+        probe=draw(PROBES) if running else None,
+    )
+
+
+CANDIDATES = st.builds(
+    lambda found, deleting, desired, ready, tasks: replace(
+        READY, found=found, deleting=deleting, desired=desired, ready=ready and desired > 0, tasks=tasks
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2),
+    st.booleans(),
+    st.none() | st.frozensets(st.sampled_from(list(Task))),
+)
+BATCH_JOBS = st.none() | st.one_of(
+    st.builds(
+        batch,
+        suspended=st.booleans(),
+        deleting=st.booleans(),
+        active=st.integers(0, 1),
+        ready=st.integers(0, 1),
+        failed=st.integers(0, 3),
+        owner_uid=st.sampled_from(["job-uid", "job-uid", "job-uid", "other"]),
+    ),
+    st.just(completed()),
+    st.builds(failed, st.sampled_from(["PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"])),
+)
+WORKER_STATUSES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"items": {"total": 4, "succeeded": 1}, "done": "1/4"},
+        {"items": {"total": 4, "failed": 4}, "done": "0/4", "lastFailure": {"reason": "BadOutput", "message": "m"}},
+    ]
+)
+
+
+@st.composite
+def job_views(draw: st.DrawFn) -> JobView:
+    spec = draw(
+        st.builds(
+            job_spec,
+            suspend=st.booleans(),
+            cancel=st.booleans(),
+            ttlSecondsAfterFinished=st.none() | st.integers(0, 90),
+        )
+        | st.just(Problem("InvalidInput", "spec: wrong"))
+    )
+    return job_view(
+        spec,
+        candidates=tuple(draw(st.lists(CANDIDATES, min_size=1, max_size=3))),
+        batch_job=draw(BATCH_JOBS),
+        pods=tuple(draw(st.lists(pods(), max_size=3))),
+        refusal=draw(REFUSALS),
+        status=GenerationJobStatus.model_validate(draw(WORKER_STATUSES)),
+    )
+
+
+HASHES = (
+    runtime_hash(
+        deployment(model_view().identity, model_spec(), environment().configuration.runtime_profiles["default"],
+                   environment().configuration)
+    ),
+    "older",
+)  # fmt: skip
+
+
+@st.composite
+def model_views(draw: st.DrawFn) -> ModelView:
+    replicas = draw(st.integers(0, 3))
+    profile = draw(st.sampled_from(["default", "default", "unknown"]))
+    view = model_view(model_spec(replicas=replicas, runtimeProfile=profile), refusal=draw(REFUSALS))
+    if profile == "default" and draw(st.booleans()):
+        made = after(view, decide(view, environment()))
+        assert isinstance(made, ModelView)
+        view = made
+    if view.children:
+        view = replace(view, counts=draw(st.builds(DeploymentCounts, st.booleans(), *[st.integers(0, 3)] * 3)))
+    return replace(view, pods=tuple(draw(st.lists(pods(HASHES), max_size=3))))
+
+
+VIEWS = job_views() | model_views()
+
+
+@given(VIEWS)
+def test_a_decision_that_was_carried_out_is_not_made_again(view: JobView | ModelView) -> None:
+    first = decide(view, environment())
+    reached = after(view, first)
+    # A pass that made, stopped or resumed a batch Job, or met a refusal, is looked at once more with that in view.
+    passes = 2 if view.refusal or (isinstance(view, JobView) and kinds(first)) else 1
+    for _ in range(passes):
+        if reached is None:
+            return
+        again = decide(reached, environment())
+        if again.settled:
+            return
+        reached = after(reached, again)
+    # A TTL that is over the moment the job ends may follow.
+    assert reached is None, f"decided again: {again}"
+
+
+@given(VIEWS, st.integers(0, 10_000))
+def test_the_clock_alone_writes_nothing_but_the_end_of_a_ttl(view: JobView | ModelView, seconds: int) -> None:
+    reached: JobView | ModelView | None = view
+    for _ in range(3):
+        reached = after(reached, decide(reached, environment())) if reached else None
+    if reached is None:
+        return
+    later = decide(reached, environment(NOW + timedelta(seconds=seconds)))
+    assert later.settled or (isinstance(reached, JobView) and over(reached.status) and after(reached, later) is None)
+
+
+@given(VIEWS)
+def test_conditions_are_valid_kstatus(view: JobView | ModelView) -> None:
+    reached = after(view, decide(view, environment()))
+    if reached is None:
+        return
+    conditions = {item.type: item for item in reached.status.conditions}
+    assert len(conditions) == len(reached.status.conditions)
+    assert all(item.observed_generation == 1 and item.last_transition_time for item in conditions.values())
+    assert all(item.reason.isalnum() for item in conditions.values())
+    assert "Ready" in conditions
+    # Abnormal conditions are true or absent, and only one of the two says what is going on.
+    assert all(conditions[name].status == "True" for name in ("Reconciling", "Stalled") if name in conditions)
+    assert not {"Reconciling", "Stalled"} <= conditions.keys()
+    if conditions["Ready"].status != "True":
+        assert {"Reconciling", "Stalled", "Suspended"} & conditions.keys(), "nothing says what is waited for"
+    assert reached.status.observed_generation == 1
+
+
+@given(job_views(), job_views())
+def test_an_end_is_final(view: JobView, other: JobView) -> None:
+    reached = after(view, decide(view, environment()))
+    if not isinstance(reached, JobView) or not over(reached.status):
+        return
+    ended = reached.status
+    # Whatever the cluster and the spec look like later, and whatever the operator's clock says.
+    later = replace(other, status=ended, identity=replace(other.identity, generation=7))
+    result = after(later, decide(later, environment(NOW + timedelta(days=1))))
+    if isinstance(result, JobView):
+        assert result.status.phase == ended.phase
+        assert {item.type for item in result.status.conditions} == {item.type for item in ended.conditions}
+        assert result.status.completion_time == ended.completion_time
+        assert result.status.observed_generation == 7
+
+
+@given(st.lists(job_views(), min_size=1, max_size=6))
+def test_there_are_never_two_batch_jobs(states: list[JobView]) -> None:
+    """Through any history of specs and backends, a Job is made only while none is seen, and always by the same name."""
+    view: Any = states[0]
+    for state in states:
+        view = replace(view, spec=state.spec, candidates=state.candidates)
+        decision = decide(view, environment())
+        jobs = [action for action in decision.actions if isinstance(action, Apply)]
+        assert len(jobs) <= 1
+        assert all(action.manifest.reference.name == "mugs" for action in jobs)
+        assert all(action.manifest.resource == JOBS and not action.owned for action in jobs)
+        assert not (jobs and view.batch_job is not None)
+        view = after(view, decision)
+        if view is None:
+            return
+
+
+@given(job_views())
+def test_a_worker_that_reported_keeps_its_fields(view: JobView) -> None:
+    if view.status.items is None:
+        return
+    for action in decide(view, environment()).actions:
+        written = getattr(action, "status", {})
+        assert not {"done", "lastFailure", "items", "progress", "manifest", "artifacts"} & written.keys()
+
+
+@given(job_views())
+def test_success_is_claimed_only_when_the_worker_succeeded(view: JobView) -> None:
+    reached = after(view, decide(view, environment()))
+    if isinstance(reached, JobView) and reached.status.phase is Phase.COMPLETE:
+        assert view.batch_job is not None
+        assert view.batch_job.complete
+
+
+@given(st.lists(CANDIDATES, max_size=4))
+def test_a_backend_that_cannot_is_never_chosen(candidates: list[Candidate]) -> None:
+    view = job_view(candidates=tuple(replace(item, name=f"m{n}") for n, item in enumerate(candidates)))
+    able = {
+        f"m{number}"
+        for number, item in enumerate(candidates)
+        if item.found and item.ready and not item.deleting and item.tasks and Task.TEXT_TO_IMAGE in item.tasks
+    }
+    jobs = [action for action in decide(view, environment()).actions if isinstance(action, Apply)]
+    assert bool(jobs) == bool(able)
