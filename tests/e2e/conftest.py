@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,10 +19,12 @@ MODEL = "studio-mini"
 
 @pytest.fixture(scope="session")
 def site(cluster: Cluster, progress: Callable[[str], None]) -> Site:
-    """A namespace of a fresh-enough cluster in which the checkout's own images run."""
-    images.build_and_load(cluster, report=progress)
+    """A namespace in which the checkout's own images run; with `EASEL_KEEP_IMAGES`, those that the node has already."""
+    if not os.environ.get("EASEL_KEEP_IMAGES"):
+        images.build_and_load(cluster, report=progress)
     made = site_on(cluster, progress)
     made.install()
+    made.clear()
     return made
 
 

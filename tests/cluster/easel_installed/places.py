@@ -51,7 +51,16 @@ def site_on(cluster: launcher.Cluster, report: Report = tools.say) -> Site:
     helm = Helm(tools.ensure(["helm"], report)["helm"], cluster.kubeconfig)
     port = cluster.s3.endpoint.rpartition(":")[2]
     bucket = Bucket(cluster.s3, BUCKET, f"http://{STORE_SERVICE}:{port}")
-    return Site(cluster.kubectl, helm, bucket, NAMESPACE, image_values(BUILT_OPERATOR, BUILT_RUNTIME))
+    values = image_values(BUILT_OPERATOR, BUILT_RUNTIME)
+    # The tag stays when the code changes, so that nothing else would start a new operator.
+    values["operator"] = {"podAnnotations": {"easel.dev/image-digest": loaded_digest(cluster, BUILT_OPERATOR)}}
+    return Site(cluster.kubectl, helm, bucket, NAMESPACE, values)
+
+
+def loaded_digest(cluster: launcher.Cluster, reference: str) -> str:
+    """The digest of an image that the node has; empty when it has none of that name."""
+    lines = cluster.ctr("images", "list", f"name=={reference}").splitlines()[1:]
+    return lines[0].split()[2] if lines else ""
 
 
 def site_of(kubeconfig: Path, environment: Mapping[str, str], report: Report = tools.say) -> Site:

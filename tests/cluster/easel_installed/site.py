@@ -42,6 +42,13 @@ class Site:
         self.apply(self.bucket.secret(manifests.SECRET), *store_service(self.bucket))
         self.kubectl("rollout", "status", "deployment/easel-operator", "-n", SYSTEM, "--timeout=120s", timeout=150)
 
+    def clear(self) -> None:
+        """Nothing of Easel's is left in the namespace, nor in the bucket."""
+        kinds = "generationjobs.easel.dev,modeldeployments.easel.dev"
+        self.kubectl("delete", kinds, "--all", "-n", self.namespace, "--timeout=90s")
+        self.bucket.empty("")
+        until("the pods to be gone", lambda: not self.all_pods(RUNTIME) + self.all_pods(WORKER), seconds=90)
+
     def apply(self, *objects: Manifest) -> None:
         """`kubectl apply` in the site's namespace."""
         self.kubectl.apply(*(made | {"metadata": made["metadata"] | {"namespace": self.namespace}} for made in objects))
