@@ -94,11 +94,12 @@ class Maker:
             )
             verify(item.request, result)
             self._keep(item, result, attempt)
-        except Cancelled:
+        except (Cancelled, JobFault):
             self.tally.stopped(item.id)
             raise
         except EaselError as error:
             if error.blame == "platform":
+                self.tally.stopped(item.id)
                 raise JobFault(error) from error
             return error
         return None

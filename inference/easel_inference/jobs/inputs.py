@@ -21,6 +21,7 @@ from easel_inference.generation import InputImages
 
 MAX_BYTES = 64 * 2**20
 MAX_SIDE = 4096
+_SMALLER = f"Name a picture file of at most {MAX_BYTES // 2**20} MiB"
 FORMATS = {"image/png", "image/jpeg", "image/webp"}
 
 ReadS3 = Callable[[str, str], bytes | None]
@@ -67,7 +68,9 @@ def _bytes(uri: str, field: str, sources: Sources) -> bytes:
     try:
         data = _read(uri, sources)
     except EaselError as error:
-        raise type(error)(error.what, where=f"{field}.uri", found=error.found or error.where, fix=error.fix) from error
+        raise type(error)(
+            error.what, where=f"{field}.uri", found=error.found or error.where, fix=error.fix or _SMALLER
+        ) from error
     if data is None:
         raise NotFound(
             "there is no such file", where=f"{field}.uri", found=uri, fix="Upload it, or correct the address"

@@ -141,10 +141,11 @@ class Worker:
             self._no_more.set()
 
     def _end(self, error: BaseException) -> None:
-        self._fault = self._fault or error
         self._no_more.set()
-        if isinstance(error, EaselError):
-            self.tally.broke(error)
+        if self._fault is None:
+            self._fault = error
+            if isinstance(error, EaselError):
+                self.tally.broke(error)
 
     def _flush(self, stop: threading.Event) -> None:
         try:
