@@ -15,7 +15,7 @@ from easel_api.errors import ErrorReport
 from easel_api.generationjob import GenerationJobStatus, Phase
 from easel_api.tasks import Task
 from easel_operator.core.actions import Apply
-from easel_operator.core.decision import Refusal
+from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.decide import over
 from easel_operator.core.model.deployment import deployment, runtime_hash
 from easel_operator.core.observed import (
@@ -163,6 +163,26 @@ def test_a_decision_that_was_carried_out_is_not_made_again(view: JobView | Model
         reached = after(reached, again)
     # A TTL that is over the moment the job ends may follow.
     assert reached is None, f"decided again: {again}"
+
+
+def settled(view: JobView | ModelView | None) -> JobView | ModelView | None:
+    """Where a view ends up when nothing else happens."""
+    for _ in range(4):
+        if view is None or (decision := decide(view, environment())).settled:
+            return view
+        view = after(view, decision)
+    raise AssertionError(f"does not settle: {decision}")
+
+
+@given(VIEWS)
+def test_an_operator_that_dies_after_any_action_ends_up_in_the_same_place(view: JobView | ModelView) -> None:
+    # A refusal lives in the pass that met it: the next process does not know of it.
+    view = replace(view, refusal=None)
+    whole = settled(view)
+    decision = decide(view, environment())
+    for number in range(len(decision.actions)):
+        cut = after(view, Decision(decision.actions[:number]))
+        assert settled(cut) == whole, f"died after {number} of {len(decision.actions)} actions"
 
 
 @given(VIEWS, st.integers(0, 10_000))

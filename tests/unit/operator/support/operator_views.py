@@ -37,8 +37,11 @@ def configuration(**changes: Any) -> Configuration:
     return Configuration(**(settings | changes))
 
 
+DEFAULT = configuration()
+
+
 def environment(now: datetime = NOW, **changes: Any) -> Environment:
-    return Environment(now, configuration(**changes))
+    return Environment(now, configuration(**changes) if changes else DEFAULT)
 
 
 def job_spec(**changes: Any) -> GenerationJobSpec:
