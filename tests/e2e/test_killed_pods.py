@@ -23,9 +23,13 @@ def start(site: Site, model: str, name: str, first_seed: int) -> None:
 
 
 def stored(site: Site, name: str) -> dict[str, Any]:
-    """Finished items of a job by id, as its manifest has them."""
+    """What was delivered for each item whose object is in the bucket, as the manifest has it.
+
+    The manifest names an item before its object is stored, and marks it as verified some time after.
+    """
+    keys = set(site.bucket.keys(site.folder(name)))
     items = site.bucket.manifest(site.folder(name)).get("items", [])
-    return {item["id"]: item for item in items if item["state"] == "Succeeded"}
+    return {item["id"]: item["delivered"] for item in items if item.get("delivered", {}).get("key") in keys}
 
 
 def in_the_middle(site: Site, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -15,7 +16,9 @@ Manifest = dict[str, Any]
 def kill(kubectl: Kubectl, pod: Manifest, *, proc: Path = Path("/proc")) -> None:
     """Kill what runs in the pod and delete it by force, so that nothing of it is left to finish anything."""
     for pid in processes_of(pod["metadata"]["uid"], proc):
-        os.kill(pid, signal.SIGKILL)
+        # The death of one may already have ended another.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     # A pod that is gone already is what was wanted.
     kubectl("delete", "pod", name, "-n", namespace, "--grace-period=0", "--force", "--ignore-not-found")
