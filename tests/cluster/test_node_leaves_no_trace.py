@@ -10,7 +10,8 @@ from easel_cluster import cluster as node_cluster
 from easel_cluster import processes, tools
 from easel_cluster.cluster import attach, down, up
 from easel_cluster.layout import State, default_state_folder
-from easel_cluster.namespaces import GLOBAL_SYSCTLS, LINK
+from easel_cluster.machine import SYSCTLS
+from easel_cluster.namespaces import LINK
 from web_workload import deploy
 
 from easel_api.errors import EnvironmentFault
@@ -36,7 +37,7 @@ def machine() -> dict[str, object]:
         name: sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
         for name, command in LOOKED_AT.items()
     }
-    sysctls = (*GLOBAL_SYSCTLS, "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/netfilter/nf_conntrack_max")
+    sysctls = (*SYSCTLS, "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/netfilter/nf_conntrack_max")
     seen["sysctls"] = {
         name: (Path("/proc/sys") / name).read_text() for name in sysctls if (Path("/proc/sys") / name).exists()
     }

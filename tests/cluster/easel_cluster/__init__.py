@@ -7,10 +7,13 @@ Two shapes:
 - node: also scheduler, containerd, kubelet, kube-proxy, CoreDNS and an S3 server, as root. The node's half lives in
   network, mount and process namespaces of its own, so that taking it down leaves the machine as it was.
 
-    layout, tools                   where things are; building the programs
+    layout, pins, tools             where things are; which programs there are; building them
     processes                       starting, watching and stopping programs that are surely ours
     pki                             certificates and kubeconfigs
-    controlplane, s3, node, network, dns    what the programs are told
+    controlplane, s3, node(_settings)    what the programs are told
+    namespaces, machine             the node's walls, and what it changes outside them
+    apionly                         the API server alone, the S3 server alone
+    kubectl, debian                 kubectl for one cluster; Debian packages that programs need
     cluster                         up, down, status
     oci, bases, images              stand-in base images and the project's own images
     __main__                        the command line

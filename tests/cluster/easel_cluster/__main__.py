@@ -1,4 +1,4 @@
-"""The command line: `python -m easel_cluster up|down|status|tools|images|demo`."""
+"""The command line: `python -m easel_cluster up|down|status|tools|images|prune|demo`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from easel_api.errors import EaselError, ExitCode
-from easel_cluster import apionly, cluster, images, status, tools
+from easel_cluster import apionly, bases, cluster, images, status, tools
 from easel_cluster.layout import State, default_state_folder
 from easel_cluster.tools import say
 
@@ -48,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     images_ = commands.add_parser("images", help="build the project's images and load them into the cluster that is up")
     images_.add_argument("targets", nargs="*", help=f"both unless named: {', '.join(images.TARGETS)}")
     images_.set_defaults(run=_images)
+    prune = commands.add_parser(
+        "prune", help="delete cached programs and base images that this checkout does not ask for"
+    )
+    prune.set_defaults(run=_prune)
     demo = commands.add_parser("demo", help="the main job by helm and kubectl, its pictures in a local folder")
     demo.add_argument(
         "--out", type=Path, default=Path("easel-output", "cluster"), help="the folder (default: %(default)s)"
@@ -98,6 +102,11 @@ def _images(asked: argparse.Namespace) -> None:
     if running is None:
         say("no cluster is up: the images are built, and loaded by the next `images` after `up`")
     images.build_and_load(running, asked.targets or images.TARGETS)
+
+
+def _prune(_: argparse.Namespace) -> None:
+    for name in (*tools.forget_others(), *bases.forget_others()):
+        say(f"deleted {name}")
 
 
 def _demo(asked: argparse.Namespace) -> None:

@@ -72,11 +72,13 @@ def triton_base(report: Report = say) -> Base:
     return _cached("triton", recipe, lambda scratch: [below, _triton_layer(scratch)], report)
 
 
-def forget_others(kept: set[Path]) -> None:
-    """Delete bases of recipes that are no longer asked for."""
-    for folder in _folder().iterdir():
-        if folder.is_dir() and folder not in kept:
-            shutil.rmtree(folder)
+def forget_others() -> list[str]:
+    """Delete bases of recipes that are no longer asked for; their folders."""
+    kept = {python_base().layout, triton_base().layout}
+    others = [folder for folder in _folder().iterdir() if folder.is_dir() and folder not in kept]
+    for folder in others:
+        shutil.rmtree(folder)
+    return sorted(folder.name for folder in others)
 
 
 def _folder() -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault
-from easel_cluster import bases, namespaces, oci, processes
+from easel_cluster import bases, machine, oci, processes
 from easel_cluster.cluster import Cluster, need_root
 from easel_cluster.layout import REPOSITORY, State, cache_folder
 from easel_cluster.processes import Program
@@ -134,7 +134,7 @@ def _builder(report: Report) -> Iterator[Builder]:
             yield builder
         finally:
             processes.stop("buildkitd", state)
-            namespaces.remove_cgroups("buildkit")
+            machine.remove_cgroups("buildkit")
 
 
 def _daemon(tools: dict[str, Path], builder: Builder) -> Program:

@@ -74,6 +74,17 @@ class State:
                 found=f"{len(str(self.root))} characters",
                 fix=f"Set EASEL_CLUSTER_DIR to a path of at most {LONGEST_STATE_PATH} characters.",
             )
+        hidden = [
+            path
+            for path in (self.root, cache_folder())
+            if path.is_relative_to("/run") or path.is_relative_to("/var/run")
+        ]
+        if hidden:
+            raise EnvironmentFault(
+                "a node has a /run of its own and would not see this folder",
+                where=str(hidden[0]),
+                fix="Set EASEL_CACHE and EASEL_CLUSTER_DIR to folders elsewhere.",
+            )
         for folder in (self.root, self.logs, self.pids, self.pki, self.config, self.data):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self

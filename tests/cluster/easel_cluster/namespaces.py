@@ -1,21 +1,20 @@
 """The walls of the node: network, mount, process, host-name and IPC namespaces, and one link to the machine.
 
 Inside them the node may mount, route, filter and set sysctls as a node does; when their first process ends, the kernel ends
-all others and drops mounts, links, routes and packet filters with them. What is left to undo by hand is little: empty
-folders that had to exist as mount points, control groups, and the few sysctls that the kernel does not keep per namespace.
+all others and drops mounts, links, routes and packet filters with them. The little that is left
+to undo by hand, `machine` undoes.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
-from easel_cluster import processes
+from easel_cluster import machine, processes
 from easel_cluster.controlplane import POD_CIDR, SERVICE_CIDR
 from easel_cluster.layout import State
 from easel_cluster.processes import Program
@@ -29,16 +28,6 @@ NETWORK = "172.29.77.0/24"
 HOST_ADDRESS = "172.29.77.1"
 NODE_ADDRESS = "172.29.77.2"
 NODE_NAME = "easel-node"
-
-CGROUP = "easel"
-PRIVATE_FOLDERS = ("/var/lib/cni", "/var/log/containers", "/var/lib/kubelet")
-"""Folders that containerd's network library and kubelet write to, whatever they are told."""
-
-GLOBAL_SYSCTLS = (
-    "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
-    "kernel/keys/root_maxbytes",
-)  # fmt: skip
-"""Settings that kubelet changes and that the kernel keeps for the whole machine."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class Namespaces:
             return alive
         _refuse_foreign_link()
         _refuse_overlap()
-        self._remember_machine()
+        machine.prepare(self.state)
         processes.start(self._program(pause), self.state)
         inside = self.pid()
         if inside is None:
@@ -73,11 +62,9 @@ class Namespaces:
         """End everything inside, and undo what the machine itself was changed by."""
         processes.kill(NAME, self.state)
         # The kernel drops the link together with the namespace, but a moment after its last process.
-        processes.wait_for(lambda: not _link_exists(), 10)
-        if _link_exists() and _link_is_ours():
+        if not processes.wait_for(lambda: not _link_is_ours(), 10):
             _run("ip", "link", "delete", LINK)
-        remove_cgroups(CGROUP)
-        self._restore_machine()
+        machine.restore(self.state)
 
     def _program(self, pause: Path) -> Program:
         walls = ("--net", "--mount", "--pid", "--uts", "--ipc", "--mount-proc", "--propagation", "private")
@@ -86,7 +73,9 @@ class Namespaces:
     def _furnish(self, inside: int) -> None:
         # Shared among the node's own mount namespaces (pods), private towards the machine.
         within = processes.enter(inside)
-        folders = " && ".join(f"mount -t tmpfs -o mode=755 easel {folder}" for folder in ("/run", *PRIVATE_FOLDERS))
+        folders = " && ".join(
+            f"mount -t tmpfs -o mode=755 easel {folder}" for folder in ("/run", *machine.PRIVATE_FOLDERS)
+        )
         _run(
             *within, "sh", "-euc", f"mount --make-rshared / && {folders} && mkdir -p /run/lock && hostname {NODE_NAME}"
         )
@@ -101,32 +90,6 @@ class Namespaces:
         _run(*within, "sh", "-euc", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         for network in (POD_CIDR, SERVICE_CIDR):
             _run("ip", "route", "add", network, "via", NODE_ADDRESS, "dev", LINK)
-
-    def _remember_machine(self) -> None:
-        file = self.state.config / "machine.json"
-        if file.exists():
-            return
-        made = [folder for folder in PRIVATE_FOLDERS if not Path(folder).exists()]
-        sysctls = {name: (Path("/proc/sys") / name).read_text().strip() for name in GLOBAL_SYSCTLS}
-        file.write_text(json.dumps({"folders": made, "sysctls": sysctls}))
-        for folder in made:
-            Path(folder).mkdir(parents=True)
-        for controller in _cgroup_roots():
-            (controller / CGROUP).mkdir(exist_ok=True)
-
-    def _restore_machine(self) -> None:
-        file = self.state.config / "machine.json"
-        if not file.exists():
-            return
-        kept = json.loads(file.read_text())
-        for name, value in kept["sysctls"].items():
-            path = Path("/proc/sys") / name
-            if path.read_text().strip() != value:
-                path.write_text(value)
-        for folder in kept["folders"]:
-            if not any(Path(folder).iterdir()):
-                Path(folder).rmdir()
-        file.unlink()
 
 
 def _has_become(pid: int | None, program: Path) -> bool:
@@ -171,23 +134,10 @@ def _link_exists() -> bool:
 
 
 def _link_is_ours() -> bool:
-    return (Path("/sys/class/net") / LINK / "ifalias").read_text().strip() == MARK
-
-
-def _cgroup_roots() -> list[Path]:
-    """Version 2 has one hierarchy; version 1 has one for each controller."""
-    top = Path("/sys/fs/cgroup")
-    if (top / "cgroup.controllers").exists():
-        return [top]
-    # Controllers that are mounted together are one folder and links to it.
-    return [each for each in top.iterdir() if each.is_dir() and not each.is_symlink()]
-
-
-def remove_cgroups(name: str) -> None:
-    """Remove a control group of ours, and those in it, from every hierarchy; nothing may run in them any more."""
-    for root in _cgroup_roots():
-        for folder, _, _ in os.walk(root / name, topdown=False):
-            Path(folder).rmdir()
+    try:
+        return (Path("/sys/class/net") / LINK / "ifalias").read_text().strip() == MARK
+    except OSError:
+        return False
 
 
 def _run(*command: str) -> str:

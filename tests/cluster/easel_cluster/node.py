@@ -14,15 +14,13 @@ from pathlib import Path
 
 from easel_cluster.controlplane import POD_CIDR, ControlPlane, answers
 from easel_cluster.layout import cache_folder, write_changed
-from easel_cluster.namespaces import CGROUP, NODE_ADDRESS, NODE_NAME
+from easel_cluster.namespaces import NODE_ADDRESS, NODE_NAME
+from easel_cluster.node_settings import CNI, CONTAINERD, COREFILE, DNS_HEALTH_PORT, KUBELET, SOCKET
+from easel_cluster.pins import CNI_PLUGINS
 from easel_cluster.pki import tls_context
 from easel_cluster.processes import SYSTEM_PATH, Program
-from easel_cluster.tools import CNI_PLUGINS
 
 POD_IMAGE = "docker.io/easel/pod:dev"
-SOCKET = "/run/containerd/containerd.sock"
-DNS_HEALTH_PORT = 8053
-DOMAIN = "cluster.local"
 
 
 @dataclass(frozen=True)
@@ -163,96 +161,3 @@ def _proxy_config(kubeconfig: Path) -> dict[str, object]:
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "oomScoreAdj": 0,
     }
-
-
-KUBELET: dict[str, object] = {
-    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-    "kind": "KubeletConfiguration",
-    "containerRuntimeEndpoint": f"unix://{SOCKET}",
-    "clusterDNS": [NODE_ADDRESS],
-    "clusterDomain": DOMAIN,
-    "cgroupDriver": "cgroupfs",
-    "cgroupRoot": f"/{CGROUP}",
-    "failCgroupV1": False,
-    "failSwapOn": False,
-    "authorization": {"mode": "Webhook"},
-    # The disk is the developer's: the node complains only when it is all but full, and never throws images away.
-    "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-    "imageGCHighThresholdPercent": 100,
-    "imageGCLowThresholdPercent": 99,
-    # Lowering a score needs a capability that containers and small machines lack.
-    "oomScoreAdj": 0,
-    # Tests wait on what these two tell the API server.
-    "nodeStatusUpdateFrequency": "4s",
-    "syncFrequency": "10s",
-}
-
-CNI = {
-    "cniVersion": "1.0.0",
-    "name": "easel",
-    "plugins": [
-        {
-            "type": "ptp",
-            "ipMasq": False,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{"subnet": POD_CIDR}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        }
-    ],
-}
-
-CONTAINERD = """\
-version = 3
-root = "{root}"
-state = "/run/containerd"
-disabled_plugins = [
-  "io.containerd.nri.v1.nri",
-  "io.containerd.internal.v1.opt",
-  "io.containerd.image-verifier.v1.bindir",
-  "io.containerd.snapshotter.v1.blockfile",
-  "io.containerd.snapshotter.v1.erofs",
-]
-
-[grpc]
-  address = "{socket}"
-
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "{pause}"
-
-[plugins."io.containerd.cri.v1.runtime"]
-  # Without CAP_SYS_RESOURCE no sandbox would start: its score would be lower than our own.
-  restrict_oom_score_adj = true
-
-[plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = {plugins}
-  conf_dir = "{networks}"
-  use_internal_loopback = true
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-  BinaryName = "{runc}"
-  SystemdCgroup = false
-"""
-
-COREFILE = f"""\
-{DOMAIN}:53 in-addr.arpa:53 {{{{
-    bind {NODE_ADDRESS}
-    errors
-    ready {NODE_ADDRESS}:{DNS_HEALTH_PORT}
-    kubernetes {DOMAIN} in-addr.arpa {{{{
-        kubeconfig {{kubeconfig}}
-        ttl 1
-    }}}}
-}}}}
-.:53 {{{{
-    bind {NODE_ADDRESS}
-    errors
-    template ANY ANY {{{{
-        rcode NXDOMAIN
-    }}}}
-}}}}
-"""

@@ -16,100 +16,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
 from easel_cluster import debian
 from easel_cluster.layout import GO_MODULES, cache_folder
+from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool
+
+__all__ = ["API_TOOLS", "IMAGE_TOOLS", "KUBERNETES_VERSION", "NODE_TOOLS", "TOOLS", "Report", "Tool", "ensure", "say"]
 
 Report = Callable[[str], None]
 
-KUBERNETES_VERSION = "v1.36.3"
 PROGRESS_SECONDS = 15.0
 GO_FOLDER = "/usr/local/go/bin"
 """Where Go's own installer puts it, which is not on everyone's PATH."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """One program: the module folder that pins it, its package, and how it is built."""
-
-    name: str
-    module: str
-    package: str
-    tags: str = ""
-    ldflags: str = "-s -w"
-    cgo: bool = False
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Arguments of `go build`, the same on every machine."""
-        # -buildvcs reads git, which has nothing to say about a dependency; -mod=readonly keeps go.sum as reviewed.
-        flags = ("-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", self.ldflags)
-        return (*flags, "-tags", self.tags) if self.tags else flags
-
-
-def _kubernetes(name: str) -> Tool:
-    version = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"
-    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", ldflags=version)
-
-
-def _containerd(name: str) -> Tool:
-    tags = "no_btrfs no_devmapper no_zfs no_aufs"
-    return Tool(name, "node", f"github.com/containerd/containerd/v2/cmd/{name}", tags=tags)
-
-
-def _plugin(name: str, kind: str) -> Tool:
-    return Tool(name, "node", f"github.com/containernetworking/plugins/plugins/{kind}/{name}")
-
-
-TOOLS: dict[str, Tool] = {
-    tool.name: tool
-    for tool in (
-        _kubernetes("kube-apiserver"),
-        _kubernetes("kubectl"),
-        Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
-        _kubernetes("kube-controller-manager"),
-        _kubernetes("kube-scheduler"),
-        _kubernetes("kubelet"),
-        _kubernetes("kube-proxy"),
-        _containerd("containerd"),
-        _containerd("containerd-shim-runc-v2"),
-        _containerd("ctr"),
-        # Without libseccomp runc starts no pod that asks for the RuntimeDefault profile.
-        Tool("runc", "node", "github.com/opencontainers/runc", tags="seccomp", cgo=True),
-        _plugin("ptp", "main"),
-        _plugin("host-local", "ipam"),
-        # What holds the node's namespaces and each pod's open, and what the pods of this package's tests run.
-        Tool("pod", "pod", "easel.dev/tests/cluster/pod"),
-        Tool("coredns", "dns", "github.com/coredns/coredns"),
-        Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
-        Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
-        Tool("buildkitd", "images", "github.com/moby/buildkit/cmd/buildkitd"),
-        Tool("buildctl", "images", "github.com/moby/buildkit/cmd/buildctl"),
-    )
-}
-"""Every program, the first ones first: an API server is what most tests wait for."""
-
-API_TOOLS = ("kube-apiserver", "kubectl", "etcd")
-CNI_PLUGINS = ("ptp", "host-local")
-NODE_TOOLS = (
-    *API_TOOLS,
-    "kube-controller-manager",
-    "kube-scheduler",
-    "versitygw",
-    "coredns",
-    "pod",
-    "runc",
-    "containerd",
-    "containerd-shim-runc-v2",
-    "ctr",
-    *CNI_PLUGINS,
-    "kubelet",
-    "kube-proxy",
-)
-IMAGE_TOOLS = ("buildkitd", "buildctl", "runc")
 
 
 def say(line: str) -> None:
@@ -134,6 +54,16 @@ def folder_of(tool: Tool, version: str) -> Path:
     for part in (*(path.read_bytes() for path in sources), repr(tool).encode(), version.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return cache_folder() / "tools" / f"{tool.module}-{tool.name}-{digest.hexdigest()[:16]}"
+
+
+def forget_others() -> list[str]:
+    """Delete programs that this checkout does not ask for: other pins, other flags, other compilers; their folders."""
+    version = go_version()
+    kept = {folder_of(tool, version).name for tool in TOOLS.values()}
+    others = [folder for folder in (cache_folder() / "tools").glob("*") if folder.name not in kept]
+    for folder in others:
+        shutil.rmtree(folder)
+    return sorted(folder.name for folder in others)
 
 
 def go_version() -> str:
