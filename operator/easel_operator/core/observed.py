@@ -56,6 +56,14 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not run, or is not even made, in one word and one sentence that do not change while the cause is the same."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentCounts:
     """How far a Deployment's rollout is."""
 
@@ -64,6 +72,8 @@ class DeploymentCounts:
     replicas: int = 0
     updated: int = 0
     ready: int = 0
+    trouble: Trouble | None = None
+    """Why no pod can be made at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +96,6 @@ class NotLoaded:
 
 Probe = Loaded | NotLoaded | None
 """None: nobody answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why a pod does not run, in one word and one sentence that do not change while the cause is the same."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class BatchJob:
     failure: Trouble | None = None
     """Reason and message of its condition `Failed`."""
     finished_at: str = ""
+    trouble: Trouble | None = None
+    """Why no pod can be made at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,14 @@ def counts_of(raw: Raw) -> DeploymentCounts:
         replicas=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
+        trouble=next(
+            (
+                Trouble(item.get("reason", "FailedCreate"), item.get("message", ""))
+                for item in status.get("conditions", [])
+                if item["type"] == "ReplicaFailure" and item["status"] == "True"
+            ),
+            None,
+        ),
     )
 
 

@@ -48,9 +48,19 @@ def _end_of(ended: dict[str, Any]) -> str:
 
 
 def mount_trouble(events: list[dict[str, Any]]) -> Trouble | None:
-    """Why a volume is not mounted: kubelet says so in events alone."""
-    failed = [event for event in events if event.get("reason") == "FailedMount"]
-    if not failed:
+    """Why a volume is not mounted: kubelet says so in events of the pod alone."""
+    message = _newest(events, "FailedMount")
+    if message is None:
         return None
-    message = str(failed[-1].get("message", ""))
     return Trouble("CredentialsMissing" if '"credentials"' in message else "FailedMount", message)
+
+
+def create_trouble(events: list[dict[str, Any]]) -> Trouble | None:
+    """Why no pod is made: the Job controller says so in events of the batch Job alone."""
+    message = _newest(events, "FailedCreate")
+    return None if message is None else Trouble("FailedCreate", message)
+
+
+def _newest(events: list[dict[str, Any]], reason: str) -> str | None:
+    messages = [str(event.get("message", "")) for event in events if event.get("reason") == reason]
+    return messages[-1] if messages else None

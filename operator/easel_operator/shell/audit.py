@@ -95,7 +95,7 @@ class Audit:
         return expected
 
     def _delivered(self, item: Expected) -> bool:
-        entry = self._cache.entries(item.resource, item.namespace).get(item.name)
+        entry = self._cache.entry(item.resource, item.namespace, item.name)
         if entry is None:
             # It was there when it was listed, so its end has been delivered since, unless nothing ever was.
             return item.version is None

@@ -60,8 +60,12 @@ class Cache:
 
     def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
         """The object as last seen."""
-        entry = self._objects[resource].get((namespace, name))
+        entry = self.entry(resource, namespace, name)
         return entry.raw if entry else None
+
+    def entry(self, resource: Resource, namespace: str, name: str) -> Entry | None:
+        """The object as last seen, and when."""
+        return self._objects[resource].get((namespace, name))
 
     def entries(self, resource: Resource, namespace: str) -> dict[str, Entry]:
         """Everything of a kind in a namespace, by name."""

@@ -24,7 +24,7 @@ class Health:
     async def start(self, port: int) -> None:
         """Listen on all addresses: kubelet asks from the node."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, "0.0.0.0", port).start()  # noqa: S104 - kubelet asks from the node
+        await web.TCPSite(self._runner, None, port).start()
 
     async def stop(self) -> None:
         """Close."""

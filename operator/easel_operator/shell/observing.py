@@ -11,8 +11,8 @@ from easel_api.errors import EaselError
 from easel_api.generationjob import GenerationJobSpec
 from easel_operator.core import parsing
 from easel_operator.core.decision import parse_timestamp
-from easel_operator.core.observed import Candidate, JobView, ModelView, Pod, Problem
-from easel_operator.core.pods import mount_trouble
+from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
+from easel_operator.core.pods import create_trouble, mount_trouble
 from easel_operator.core.resources import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -31,8 +31,8 @@ Raw = dict[str, Any]
 SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
 
 MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
-MOUNTING = timedelta(seconds=3)
-"""How long a worker may take to start before kubelet's events are asked what keeps it."""
+STARTING = timedelta(seconds=3)
+"""How long a worker may take to start before events are asked what keeps it."""
 
 
 class Observer:
@@ -56,14 +56,14 @@ class Observer:
 
     async def job(self, key: Key, raw: Raw, now: datetime) -> JobView:
         """A GenerationJob and its surroundings."""
-        spec, batch = parsing.job_spec(raw, self._problems), self._cache.get(JOBS, key.namespace, key.name)
+        spec, pods = parsing.job_spec(raw, self._problems), self._pods(key)
         return JobView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
             status=parsing.job_status(raw),
             candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
-            batch_job=parsing.batch_job_of(batch) if batch else None,
-            pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in self._pods(key)]),
+            batch_job=await self._batch_job(key, pods, now),
+            pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in pods]),
         )
 
     def _pods(self, key: Key) -> tuple[Pod, ...]:
@@ -74,12 +74,26 @@ class Observer:
             name = backend.model_deployment or ""
             yield parsing.candidate_of(name, self._cache.get(MODEL_DEPLOYMENTS, namespace, name))
 
+    async def _batch_job(self, key: Key, pods: tuple[Pod, ...], now: datetime) -> BatchJob | None:
+        raw = self._cache.get(JOBS, key.namespace, key.name)
+        job = parsing.batch_job_of(raw) if raw else None
+        if job is None or pods or job.suspended or job.deleting or job.finished_at or not _late(job.created, now):
+            return job
+        return replace(job, trouble=create_trouble(await self._events(key.namespace, job.uid)))
+
     async def _with_mounts(self, namespace: str, pod: Pod, now: datetime) -> Pod:
         """A missing Secret keeps a pod from starting without a word in its status."""
         begun = pod.running or pod.trouble or pod.termination or pod.deleting
-        if begun or not pod.created or now - parse_timestamp(pod.created) < MOUNTING:
+        if begun or not _late(pod.created, now):
             return pod
+        return replace(pod, trouble=mount_trouble(await self._events(namespace, pod.uid)))
+
+    async def _events(self, namespace: str, uid: str) -> list[Raw]:
         try:
-            return replace(pod, trouble=mount_trouble(await self._cluster.events_of(namespace, pod.uid)))
+            return await self._cluster.events_of(namespace, uid)
         except EaselError:
-            return pod  # Without the events the job merely says less.
+            return []  # Without them the job merely says less.
+
+
+def _late(created: str, now: datetime) -> bool:
+    return bool(created) and now - parse_timestamp(created) > STARTING

@@ -241,6 +241,20 @@ def test_a_secret_that_is_missing_is_named(serving: Place) -> None:
     serving.await_condition("gen", "keyless", "Ready", "False", "Generating")
 
 
+def test_a_service_account_that_is_missing_is_named(place: Place, start) -> None:
+    start(place).ready().leads()
+    for name in ("easel-worker", "easel-runtime"):
+        place("delete", "serviceaccount", name)
+    place.model("studio")
+    found = place.await_condition("mdep", "studio", "Ready", "False", "FailedCreate")
+    assert "easel-runtime" in found["message"]
+    place("create", "serviceaccount", "easel-runtime")
+    place.serve("studio")
+    place.job("homeless")
+    found = place.await_condition("gen", "homeless", "Ready", "False", "FailedCreate")
+    assert "easel-worker" in found["message"]
+
+
 def test_a_quota_that_is_used_up_is_told_and_waited_for(place: Place, start) -> None:
     start(place).ready().leads()
     place.model("studio")

@@ -153,6 +153,21 @@ def test_suspend_stops_the_batch_job_and_resume_starts_it() -> None:
     assert "Suspended" not in said(go)
 
 
+def test_a_refused_suspend_is_not_tried_again_in_the_same_pass() -> None:
+    view = job_view(job_spec(suspend=True), batch_job=batch(), refusal=Refusal("AuthConfig", "may not"))
+    assert kinds(decide(view, environment())) == []
+
+
+def test_a_batch_job_that_is_going_is_not_deleted_again() -> None:
+    view = job_view(job_spec(cancel=True), batch_job=batch(deleting=True))
+    assert kinds(decide(view, environment())) == []
+
+
+def test_a_worker_that_cannot_even_be_made_says_why() -> None:
+    stuck = batch(trouble=Trouble("FailedCreate", 'serviceaccount "easel-worker" not found'))
+    assert said(decide(job_view(batch_job=stuck), environment()))["Ready"] == ("False", "FailedCreate")
+
+
 def test_a_job_that_begins_suspended_makes_nothing() -> None:
     decision = decide(job_view(job_spec(suspend=True)), environment())
     assert kinds(decision) == []
@@ -234,6 +249,15 @@ def test_a_transition_time_moves_with_the_status_alone() -> None:
     second = decide(replace(first, candidates=(ASLEEP,)), environment(NOW + timedelta(hours=1)))
     times = {item["type"]: item["lastTransitionTime"] for item in status_of(second)["conditions"]}
     assert times == {"Ready": "2026-01-02T03:04:05Z", "Reconciling": "2026-01-02T03:04:05Z"}
+
+
+def test_a_transition_time_moves_when_the_status_does() -> None:
+    view = job_view(candidates=(MISSING,))
+    first = after(view, decide(view, environment()))
+    assert first is not None
+    second = decide(replace(first, batch_job=completed()), environment(NOW + timedelta(hours=1)))
+    times = {item["type"]: item["lastTransitionTime"] for item in status_of(second)["conditions"]}
+    assert times == {"Complete": "2026-01-02T04:04:05Z", "Ready": "2026-01-02T04:04:05Z"}
 
 
 def test_a_model_that_is_known_to_do_nothing_is_no_backend() -> None:

@@ -163,6 +163,19 @@ def test_a_changed_field_is_put_right_and_an_added_one_is_left() -> None:
     assert kinds(decide(replace(view, children=view.children | {"Service": defaulted}), environment())) == []
 
 
+def test_a_field_that_is_no_longer_rendered_is_taken_away() -> None:
+    view = serving()
+    extra = replace(view.children["Deployment"], rendered_hash="of an older rendering")
+    assert kinds(decide(replace(view, children=view.children | {"Deployment": extra}), environment())) == ["Apply"]
+
+
+def test_pods_that_cannot_even_be_made_are_told() -> None:
+    view = serving(ready=0)
+    assert view.counts is not None
+    stuck = replace(view.counts, trouble=Trouble("FailedCreate", 'serviceaccount "easel-runtime" not found'))
+    assert said(decide(replace(view, counts=stuck), environment()))["Ready"] == ("False", "FailedCreate")
+
+
 def test_replicas_change_the_deployment_and_not_its_pods() -> None:
     one, two = model_view(model_spec(replicas=1)), model_view(model_spec(replicas=2))
     assert hash_of(one) == hash_of(two)

@@ -146,7 +146,8 @@ def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[A
 
 
 def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...], retries: str) -> Decision:
-    trouble = next((pod.trouble for pod in view.pods if pod.trouble), None)
+    made = view.batch_job.trouble if view.batch_job and not view.pods else None
+    trouble = next((pod.trouble for pod in view.pods if pod.trouble), None) or made
     if trouble:
         says = underway(trouble.reason, trouble.message)
     elif retries:

@@ -86,16 +86,16 @@ def status_of(view: JobView, state: State, environment: Environment) -> Generati
         conditions=conditions,
         backend=state.backend or before.backend,
         start_time=before.start_time or state.started or None,
-        completion_time=_completion(view, state, environment),
+        completion_time=_completion(state, environment),
         done=_done(view) if ours else "",
         last_failure=state.failure if ours else None,
     )
 
 
-def _completion(view: JobView, state: State, environment: Environment) -> str | None:
+def _completion(state: State, environment: Environment) -> str | None:
     if state.phase not in TERMINAL:
         return None
-    return view.status.completion_time or state.ended or timestamp(environment.now)
+    return state.ended or timestamp(environment.now)
 
 
 def _done(view: JobView) -> str:

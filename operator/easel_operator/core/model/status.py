@@ -79,7 +79,8 @@ class Replication:
     @property
     def trouble(self) -> Trouble | None:
         """Why a replica does not run."""
-        return next((pod.trouble for pod in self._waiting if pod.trouble), None)
+        made = self.counts.trouble if self.counts and not self._waiting else None
+        return next((pod.trouble for pod in self._waiting if pod.trouble), None) or made
 
     @property
     def loading(self) -> bool:
