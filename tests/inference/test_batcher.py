@@ -117,7 +117,7 @@ def test_a_call_too_large_for_memory_fails_alone_and_typed(batcher: Batcher) -> 
     assert error.what == "out of memory"
 
 
-def test_a_waiting_call_leaves_when_its_request_is_cancelled(batcher: Batcher) -> None:
+def test_a_waiting_call_leaves_when_its_request_is_cancelled(batcher: Batcher, counters: Counters) -> None:
     busy, free = threading.Event(), threading.Event()
 
     def slow(x: Any) -> tuple[Any]:
@@ -129,7 +129,7 @@ def test_a_waiting_call_leaves_when_its_request_is_cancelled(batcher: Batcher) -
 
     def waiting() -> Any:
         with batcher.taking_part(participant):
-            return batcher.call("other", doubled, torch.ones(1), units=1)
+            return batcher.call("other", doubled, torch.ones(1), units=1, counted=True)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(lambda: batcher.call("k", slow, torch.ones(1), units=1))
@@ -140,6 +140,8 @@ def test_a_waiting_call_leaves_when_its_request_is_cancelled(batcher: Batcher) -
         with pytest.raises(Cancelled):
             second.result(SECONDS)
         assert float(first.result(SECONDS)[0]) == 1
+    batcher.close()
+    assert counters.snapshot().joined == {}, "the cancelled call ran"
 
 
 def test_closing_fails_what_comes_later(counters: Counters) -> None:

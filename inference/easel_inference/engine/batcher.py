@@ -25,8 +25,11 @@ from .joining import Waiting, choose, window
 
 Pass = Callable[..., tuple[Tensor, ...]]
 
-UNITS = 2**17
-"""Rows times latent positions of one forward pass at most: 32 rows of a 512 x 512 picture."""
+UNITS = {"cuda": 2**17, "cpu": 2**14}
+"""Rows times latent positions of one forward pass at most: 32 rows of a 512 x 512 picture on a GPU, 4 on a CPU.
+
+Beyond it a CPU gains nothing, and a pass of minutes would look like a stall.
+"""
 
 HEARTBEAT_SECONDS = 0.5
 SHAPES_REMEMBERED = 256
@@ -77,7 +80,7 @@ class _Call:
 class Batcher:
     """Joins calls; `threads` is how many torch uses on the CPU."""
 
-    def __init__(self, counters: Counters, *, threads: int = 1, units: int = UNITS) -> None:
+    def __init__(self, counters: Counters, *, threads: int = 1, units: int = UNITS["cpu"]) -> None:
         self._counters, self._threads, self._units = counters, threads, units
         self._changed = threading.Condition()
         self._calls: list[_Call] = []

@@ -34,7 +34,7 @@ from easel_inference.generation import (
     fingerprint,
 )
 
-from .batcher import Batcher, Participant, out_of_memory
+from .batcher import UNITS, Batcher, Participant, out_of_memory
 from .counters import Counters, Counts, Outcome
 from .loading import load
 from .retention import Retention
@@ -59,7 +59,7 @@ class Engine:
         model = load(spec, claims)
         self._limits = model.limits
         self._counters = Counters()
-        self._batcher = Batcher(self._counters, threads=threads)
+        self._batcher = Batcher(self._counters, threads=threads, units=UNITS[model.unet.device.type])
         self._shared = SharedModel(model, self._batcher)
         self._seats = Seats(self._shared)
         self._retention = Retention(retained_bytes)

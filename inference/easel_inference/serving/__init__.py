@@ -1,5 +1,15 @@
 """Triton: the model repository writer, the launcher with its probes, `model.py`, and the wire contract.
 
+    wire          tensors and their names, for both sides
+    settings      the launcher's environment
+    repository    the model repository that Triton reads
+    tritonserver  finds the server and starts it closed
+    state         the files through which the engine's process and the launcher know of one another
+    probes        /livez, /readyz and /model
+    launcher      starts, watches, drains: `python -m easel_inference.serving`
+    model         the model inside Triton's Python backend
+    local         a served model for the length of a `with` block
+
 `wire` is imported by both sides of the wire and must stay free of torch and Triton; only `model` runs inside
 Triton's Python backend and imports the engine.
 """
