@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from easel_cluster import cluster as node_cluster
-from easel_cluster import processes, tools
-from easel_cluster.cluster import attach, down, up
+from easel_cluster import processes
+from easel_cluster.cluster import Cluster, attach, down, up
 from easel_cluster.layout import State, default_state_folder
 from easel_cluster.machine import SYSCTLS
 from easel_cluster.namespaces import LINK
@@ -27,7 +27,6 @@ LOOKED_AT = {
     "iptables": ("iptables-save",),
     "namespaces": ("lsns", "--noheadings", "--output", "NS,TYPE", "--type", "net"),
 }
-PROGRAMS = {*tools.NODE_TOOLS, "containerd-shim"}
 FOLDERS = ("/etc", "/opt", "/run", "/var/lib", "/var/log", "/usr/libexec", "/sys/fs/cgroup")
 
 
@@ -48,15 +47,16 @@ def machine() -> dict[str, object]:
     return seen
 
 
-def programs() -> list[str]:
-    """Programs of a node that run now, by their executables' names."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            found.append((process / "exe").readlink().name)
-        except OSError:
-            continue
-    return sorted(set(found) & PROGRAMS)
+def processes_of(cluster: Cluster) -> set[processes.Identity]:
+    """The cluster's programs, and whatever descends from the node's first process: shims, sandboxes, containers."""
+    ours = {processes.running(cluster.state, name) for name in processes.names(cluster.state)}
+    waiting = [cluster.node.inside]
+    while waiting:
+        pid = waiting.pop()
+        ours.add(pid)
+        for thread in Path(f"/proc/{pid}/task").glob("*"):
+            waiting += map(int, (thread / "children").read_text().split())
+    return {identity for pid in ours if pid and (identity := processes.identify(pid))}
 
 
 def test_down_leaves_the_machine_as_it_was(request: pytest.FixtureRequest) -> None:
@@ -70,17 +70,18 @@ def test_down_leaves_the_machine_as_it_was(request: pytest.FixtureRequest) -> No
         if not shared:
             pytest.skip("a node is up that this session did not start: run `make cluster-down` first")
         down(state)
-    assert programs() == []
     before = machine()
     cluster = up(state)
     deploy(cluster, "trace")
     assert machine() != before
-    assert set(programs()) >= {"kubelet", "containerd", "etcd"}
+    running = processes_of(cluster)
+    # Ten programs, and for each of two pods a shim, a sandbox and a container.
+    assert len(running) >= 16
     down(state)
     assert processes.wait_for(lambda: machine() == before, 10), {
         name: (before[name], now) for name, now in machine().items() if now != before[name]
     }
-    assert programs() == []
+    assert [each for each in running if processes.identify(each.pid) == each] == []
     assert not state.root.exists()
 
 
