@@ -185,6 +185,20 @@ def test_a_missing_tritonserver_says_what_to_install() -> None:
     assert caught.value.where == "EASEL_TRITONSERVER"
 
 
+def test_shared_memory_of_the_dead_is_removed_and_of_the_living_kept() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, living = (Path(f"/dev/shm/easel-{pid}-test") for pid in (gone.pid, os.getppid()))
+    try:
+        dead.touch()
+        living.touch()
+        tritonserver.clean_shared_memory()
+        assert not dead.exists()
+        assert living.exists()
+    finally:
+        living.unlink()
+
+
 def test_settings_survive_their_way_to_the_stub(tmp_path: Path) -> None:
     settings = Settings(spec=MINIATURE, state_dir=tmp_path, threads=3)
     passed = tritonserver.stub_environment(tritonserver.Installation(Path("/opt/x/bin/tritonserver")), settings, {})

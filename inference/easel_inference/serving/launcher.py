@@ -84,6 +84,7 @@ class Launcher:
     def _attempt(self, installation: tritonserver.Installation) -> Exit | None:
         """One life of tritonserver: an exit code, or None to try again."""
         self._state.clear()
+        tritonserver.clean_shared_memory()
         self._failure, self._phase = None, Phase.LOADING
         try:
             check(self._settings.spec, self._settings.claims, hashed=False)

@@ -155,9 +155,11 @@ def start(command: list[str], environment: dict[str, str], log: int | None = Non
 
 
 def clean_shared_memory() -> None:
-    """Remove what a killed tritonserver of this launcher left in /dev/shm."""
-    for region in Path("/dev/shm").glob(f"easel-{os.getpid()}-*"):  # noqa: S108 - Triton's place for it
-        region.unlink(missing_ok=True)
+    """Remove what killed tritonservers of this launcher, or of one that is gone, left in /dev/shm."""
+    for region in Path("/dev/shm").glob("easel-*-*"):  # noqa: S108 - Triton's place for it
+        owner = region.name.split("-")[1]
+        if owner == str(os.getpid()) or not Path(f"/proc/{owner}").exists():
+            region.unlink(missing_ok=True)
 
 
 def killed_with_parent() -> None:
