@@ -18,16 +18,18 @@ COPY operator/easel_operator /opt/easel/app/easel_operator
 COPY inference/easel_inference /opt/easel/app/easel_inference
 
 FROM ${PYTHON_IMAGE} AS operator
-# No --with-pip: pip of the base installs into the environment, which then holds what runs and nothing else.
+# Without pip of its own: the base's pip installs into the environment, which then holds what runs and nothing else.
 RUN --mount=type=bind,source=requirements/operator.txt,target=/tmp/requirements.txt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/easel \
     && python3 -m pip --python /opt/easel/bin/python install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements.txt
 COPY --from=code / /
-RUN /opt/easel/bin/python -m compileall -q /opt/easel/app
-# A numeric user that exists nowhere: Kubernetes can check runAsNonRoot, and USER answers programs that ask for a name.
+# The user has a name, since runtimes otherwise give it group 0.
+RUN /opt/easel/bin/python -m compileall -q /opt/easel/app \
+    && echo 'easel:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'easel:x:65532:' >> /etc/group
 # All that is ever written goes to /tmp, so the root file system may be read-only.
-ENV PATH=/opt/easel/bin:$PATH PYTHONPATH=/opt/easel/app PYTHONUNBUFFERED=1 HOME=/tmp USER=easel
+ENV PATH=/opt/easel/bin:$PATH PYTHONPATH=/opt/easel/app PYTHONUNBUFFERED=1 HOME=/tmp
+# By number: Kubernetes checks runAsNonRoot without looking into the image.
 USER 65532:65532
 WORKDIR /tmp
 CMD ["python", "-m", "easel_operator"]
@@ -49,8 +51,9 @@ RUN --mount=type=bind,source=requirements/engine.txt,target=/tmp/requirements.tx
 COPY --from=code / /
 # Triton's Python stub looks into the environment's site-packages, whatever PYTHONPATH says.
 RUN /opt/easel/bin/python -m compileall -q /opt/easel/app \
+    && echo 'easel:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'easel:x:65532:' >> /etc/group \
     && echo /opt/easel/app > "$(/opt/easel/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/easel.pth"
-ENV PATH=/opt/easel/bin:/opt/tritonserver/bin:$PATH PYTHONPATH=/opt/easel/app PYTHONUNBUFFERED=1 HOME=/tmp USER=easel
+ENV PATH=/opt/easel/bin:/opt/tritonserver/bin:$PATH PYTHONPATH=/opt/easel/app PYTHONUNBUFFERED=1 HOME=/tmp
 USER 65532:65532
 WORKDIR /tmp
 # Triton's image starts with a script that prints a banner and needs a shell; ours starts the launcher, which starts Triton.
