@@ -214,6 +214,8 @@ def test_one_bad_neighbour_fails_alone(submit: Submit, engine: Any) -> None:
         (request(width=1024, height=1024), None, "Unsupported", "width"),
         (request(strength=0.5), None, "Unsupported", "strength"),
         (request(frames=8), None, "Unsupported", "frames"),
+        (request(prompt="a red mug " * 30), None, "Unsupported", "prompt"),
+        (request(negative_prompt="blurry " * 80), None, "Unsupported", "negative_prompt"),
         (request(encoding="mp4"), None, "Unsupported", "encoding"),
         (request(task=Task.TEXT_TO_VIDEO, encoding="png"), None, "Unsupported", "encoding"),
         (request(task=Task.TEXT_TO_VIDEO, frames=64), None, "Unsupported", "frames"),

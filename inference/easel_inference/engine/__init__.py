@@ -7,6 +7,7 @@
     counters     what the engine counts, as plain numbers                                       no torch
     pictures     input pictures to arrays, guarded                                              no torch
     sizes        which sizes a model takes, and which one a request gets; pure                  no torch
+    words        how long a prompt may be                                                       no torch
     loading      a checked folder to weights on a device
     batcher      the thread that owns the weights, and the proxies that wait for it
     seats        a request's own light pipelines around the shared weights

@@ -40,6 +40,7 @@ from .loading import load
 from .retention import Retention
 from .seats import Seats, SharedModel
 from .tasks import Drawn, Plan, draw, plan
+from .words import PromptLength
 
 RETAINED_BYTES = 256 * 2**20
 LONGEST_QUEUE = 1024
@@ -62,6 +63,7 @@ class Engine:
         self._batcher = Batcher(self._counters, threads=threads, units=UNITS[model.unet.device.type])
         self._shared = SharedModel(model, self._batcher)
         self._seats = Seats(self._shared)
+        self._prompt_length = PromptLength(model.tokenizer)
         self._retention = Retention(retained_bytes)
         self._lock = threading.Lock()
         self._generations: dict[str, _Generation] = {}
@@ -91,6 +93,7 @@ class Engine:
             if self._draining:
                 raise Transient("the engine is draining", fix="Another replica takes the request")
             checked = plan(request, inputs, self.info.tasks, self._limits)
+            self._prompt_length.check(request)
             listener.send(Message(Accepted()))
             self._attend(listener, checked, fingerprint(request, inputs))
         except EaselError as error:
