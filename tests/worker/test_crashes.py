@@ -56,11 +56,16 @@ def check_complete(files: dict[str, bytes]) -> None:
 @pytest.mark.s3
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7])
-def test_killed_at_any_write_and_started_again(serving: Any, bucket: Any, spec: Any, at: int, when: str) -> None:
+def test_killed_at_any_write_and_started_again(
+    serving: Any, bucket: Any, spec: Any, eventually: Any, at: int, when: str
+) -> None:
     job = spec(parameters={"steps": 2, "seeds": seeds_of(2 * at + (when == "after"))})
     place, before = bucket.reference.model_dump_json(by_alias=True, exclude_none=True), serving.generations()
     assert work(job, serving, place, bucket.environment, at, when) == -signal.SIGKILL
+    eventually(lambda: serving.running() == 0, "the engine is done with the dead worker's items")
+    stored, asked = sum(key.endswith(".png") for key in bucket.objects()), serving.asked()
     assert work(job, serving, place, bucket.environment, 0, when) == 0
+    assert serving.asked() - asked == ITEMS - stored  # what reached the bucket is not even asked for again
     check_complete({key: bucket.bytes_of(key) for key in bucket.objects()})
     assert serving.generations() - before == ITEMS
 

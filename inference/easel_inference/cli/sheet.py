@@ -16,6 +16,7 @@ from easel_inference.artifacts.manifest import ManifestItem
 
 CELL = 176
 GAP = 12
+SEAM = 4
 CAPTION = 44
 MOST_COLUMNS = 8
 BACKGROUND, INK, FAINT = (250, 250, 248), (32, 32, 32), (128, 128, 128)
@@ -64,9 +65,9 @@ def _cell(entry: Entry) -> Image.Image:
     cell = Image.new("RGB", (CELL, CELL), (232, 232, 228))
     if len(frames) == 1:
         _paste(cell, frames[0], (0, 0), CELL)
-    half = CELL // 2
+    half = (CELL - SEAM) // 2
     for number, frame in enumerate(frames if len(frames) > 1 else ()):
-        _paste(cell, frame, (number % 2 * half, number // 2 * half), half)
+        _paste(cell, frame, (number % 2 * (half + SEAM), number // 2 * (half + SEAM)), half)
     return cell
 
 

@@ -1,13 +1,16 @@
 """The worker: one job, from its spec to verified objects in a store; resumable at any point.
 
+    settings    what a pod's environment says
+    opening     from a spec to its open store and inputs
     items       a spec's items, with ids that follow from what defines them
     inputs      the pictures a job starts from, checked before anything is made
     ledger      the manifest as a write-ahead log
-    attempts    one item: tries, verification, storing
+    attempts    one item: tries, storing, giving up
+    verification    whether what came is what was asked
     worker      the loop over all items
     progress    what is done and how long the rest takes
-    report      carries progress to a Reporter; terminal and kubernetes are two
-    access      the GenerationJob of this pod, over plain HTTPS
+    report      carries progress to a Reporter: a terminal, or a job's status
+    access      the GenerationJob of this pod and its status, over plain HTTPS
     __main__    the entry point of a worker pod
 
 Called by `cli` and by the worker pod. Imports `backends` and `artifacts`; never torch, the engine or `kubernetes`: a
