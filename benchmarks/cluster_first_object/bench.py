@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
 from easel_cluster.tools import KUBERNETES_VERSION  # noqa: E402  # found by the path set above
-from easel_installed import manifests  # noqa: E402
-from easel_installed.places import open_site  # noqa: E402
-from easel_installed.site import Site  # noqa: E402
+from easel_installed import manifests  # noqa: E402 - found through the path set above
+from easel_installed.places import open_site  # noqa: E402 - found through the path set above
+from easel_installed.site import Site  # noqa: E402 - found through the path set above
 
 RESULTS = ROOT / "build" / "benchmarks"
 MODEL = "bench-mini"

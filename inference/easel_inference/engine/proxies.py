@@ -107,7 +107,7 @@ class Autoencoder(Proxy):
         distribution = DiagonalGaussianDistribution(parameters)
         return AutoencoderKLOutput(latent_dist=distribution) if return_dict else (distribution,)
 
-    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:  # noqa: FBT001, FBT002
+    def decode(self, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:  # noqa: FBT001, FBT002 - as the class it stands for
         """Latents to pictures; the generator is part of diffusers' signature and unused there too."""
         model = self.__dict__["_behind"][0]
 
