@@ -104,3 +104,9 @@ def test_what_is_loaded_already_is_not_loaded_again(loaded: Cluster) -> None:
     again: list[str] = []
     images.build_and_load(loaded, ["operator"], again.append)
     assert not [line for line in again if line.startswith("loading")], (said, again)
+
+
+def test_an_image_that_lost_its_name_to_a_newer_one_is_dropped(loaded: Cluster) -> None:
+    listed = [line.split() for line in loaded.ctr("images", "list").splitlines()[1:]]
+    named = {row[2] for row in listed if not row[0].startswith("sha256:")}
+    assert {row[2] for row in listed} == named

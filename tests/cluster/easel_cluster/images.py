@@ -80,6 +80,7 @@ def _load(cluster: Cluster, target: str, digest: str, scratch: State, report: Re
     archive.unlink()
     if loading.returncode:
         raise BackendFault(f"loading the {target} image failed", found=last_lines(log, 6))
+    _forget_replaced(cluster)
 
 
 def _store() -> Path:
@@ -88,9 +89,22 @@ def _store() -> Path:
 
 def _loaded(cluster: Cluster, target: str) -> str | None:
     """The digest of the image that the cluster has by that name."""
-    for line in cluster.ctr("images", "list", f"name=={image_name(target)}").splitlines()[1:]:
-        return line.split()[2]
-    return None
+    return _listed(cluster).get(image_name(target))
+
+
+def _forget_replaced(cluster: Cluster) -> None:
+    """Drop images that lost their name to a newer one: kubelet, which usually does so, is told to keep all."""
+    listed = _listed(cluster)
+    named = {digest for name, digest in listed.items() if not name.startswith("sha256:")}
+    replaced = [name for name, digest in listed.items() if digest not in named]
+    if replaced:
+        cluster.ctr("images", "delete", *replaced)
+
+
+def _listed(cluster: Cluster) -> dict[str, str]:
+    """Images by name with their digests; each is also listed under the digest of its configuration."""
+    rows = [line.split() for line in cluster.ctr("images", "list").splitlines()[1:]]
+    return {row[0]: row[2] for row in rows}
 
 
 def _inputs(target: str) -> list[str]:
