@@ -50,6 +50,9 @@ class Served:
     def generations(self) -> float:
         return self.metric("easel_engine_generations_total", 'outcome="succeeded"')
 
+    def cancelled(self) -> float:
+        return self.metric("easel_engine_generations_total", 'outcome="cancelled"')
+
     def asked(self) -> float:
         """Results that were delivered, whether made or remembered."""
         return self.generations() + self.metric("easel_engine_reused_results_total")

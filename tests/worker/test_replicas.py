@@ -52,7 +52,6 @@ class Replica:
             "EASEL_GRPC_PORT": grpc,
             "EASEL_METRICS_PORT": metrics,
             "EASEL_HTTP_PORT": http,
-            "EASEL_PARENT": str(os.getpid()),
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "easel_inference.serving"],
@@ -212,6 +211,7 @@ def test_a_job_without_any_replica_gives_up_after_its_patience(tmp_path: Path, s
 
 
 def test_a_cancelled_item_leaves_the_engine_and_the_others_alone(serving: Any, eventually: Any) -> None:
+    before = serving.cancelled(), serving.generations()
     flags = [threading.Event() for _ in range(3)]
     ended: dict[int, Any] = {}
     with ReplicaSet(serving.endpoint) as found:
@@ -234,4 +234,5 @@ def test_a_cancelled_item_leaves_the_engine_and_the_others_alone(serving: Any, e
         for thread in threads:
             thread.join(timeout=120)
     assert type(ended[1]).__name__ == "Cancelled"
+    assert (serving.cancelled(), serving.generations()) == (before[0] + 1, before[1] + 2)
     assert {ended[0].finished.seed, ended[2].finished.seed} == {900, 902}

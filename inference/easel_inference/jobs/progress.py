@@ -81,6 +81,7 @@ class Tally:
     def found(self, result: StoredResult) -> None:
         """An earlier worker made and stored it."""
         with self._lock:
+            self._running.pop(result.item, None)
             self._stored[result.item] = result
             self._found += 1
 

@@ -56,6 +56,8 @@ class ScriptedBackend:
     """Makes noise pictures. `script` has, by seed, what each attempt does first: raise an error, or wait for a flag."""
 
     script: dict[int, list[EaselError | threading.Event]] = field(default_factory=dict)
+    lies: dict[str, Any] = field(default_factory=dict)
+    """Fields that every result states wrongly."""
     asked: list[int] = field(default_factory=list)
     most_at_once: int = 0
     _now: int = 0
@@ -92,7 +94,7 @@ class ScriptedBackend:
         for number in range(1, request.steps + 1):
             on_event(Message(StepDone(step=number, steps=request.steps)))
         data = picture(request)
-        return Result(finished(request, data), data, "scripted")
+        return Result(finished(request, data, **self.lies), data, "scripted")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from easel_api.errors import (
     BackendFault,
+    BadOutput,
     Cancelled,
     ContentBlocked,
     EaselError,
@@ -175,6 +176,17 @@ def test_a_store_that_spoils_an_object_is_found_out_and_the_item_made_again(
     backend = scripted()
     assert run(worker_for(spec(), Spoiling(tmp_path)), backend).succeeded == 4
     assert len(backend.asked) == 5
+
+
+@pytest.mark.parametrize("lie", [{"sha256": "0" * 64}, {"width": 17}, {"seed": 99}, {"media_type": "image/webp"}])
+def test_a_result_that_is_not_what_was_promised_is_never_stored(
+    lie: dict[str, Any], spec: Any, scripted: Any, worker_for: Any, tmp_path: Path
+) -> None:
+    backend = scripted(lies=lie)
+    with pytest.raises(BadOutput):
+        run(worker_for(spec(maxAttempts=2, parameters={"seeds": [5]}), DirectoryStore(tmp_path)), backend)
+    assert backend.asked == [5, 5]
+    assert [path.name for path in (tmp_path / "mugs").iterdir()] == ["manifest.json"]
 
 
 def test_stop_cancels_what_runs_and_the_next_run_goes_on(spec: Any, scripted: Any, worker_for: Any, store: Any) -> None:
