@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -55,10 +56,8 @@ def test_a_bomb_is_measured_and_not_decoded() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_with_our_error_or_read(data: bytes) -> None:
     for content in (data, b"\0\0\0\x18ftyp" + data, b"\x89PNG\r\n\x1a\n" + data):
-        try:
+        with contextlib.suppress(BadOutput):
             read_header(content)
-        except BadOutput:
-            pass
 
 
 @given(cut=st.integers(0, 2000))
