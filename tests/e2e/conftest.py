@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from easel_cluster import images
 from easel_cluster.cluster import Cluster
 from easel_installed import manifests
 from easel_installed.counting import Counting
-from easel_installed.places import site_on
+from easel_installed.places import load_images, site_on
 from easel_installed.site import Site
 
 MODEL = "studio-mini"
@@ -19,9 +17,8 @@ MODEL = "studio-mini"
 
 @pytest.fixture(scope="session")
 def site(cluster: Cluster, progress: Callable[[str], None]) -> Site:
-    """A namespace in which the checkout's own images run; with `EASEL_KEEP_IMAGES`, those that the node has already."""
-    if not os.environ.get("EASEL_KEEP_IMAGES"):
-        images.build_and_load(cluster, report=progress)
+    """A namespace in which the checkout's own images run, with nothing in it yet."""
+    load_images(cluster, progress)
     made = site_on(cluster, progress)
     made.install()
     made.clear()

@@ -11,5 +11,5 @@
     demo        the main job, shown to a person
 
 The end-to-end tests, `make demo-cluster` and the cluster benchmark share it. It may import `easel_cluster` and `easel_api`,
-and neither of the other two packages.
+and of `easel_inference` the manifest and the contact sheet; never `easel_operator`.
 """

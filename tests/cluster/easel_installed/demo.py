@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 from easel_cluster import tools
 from easel_cluster.layout import REPOSITORY
-from PIL import Image
 
 from easel_api.errors import BackendFault
+from easel_inference.artifacts import manifest
+from easel_inference.cli.sheet import Entry, contact_sheet
 from easel_installed.places import open_site
 from easel_installed.site import Manifest, Site, condition
 from easel_installed.waiting import until
@@ -20,7 +20,6 @@ EXAMPLES = REPOSITORY / "examples" / "cluster"
 
 JOB, FOLDER = "mugs", "demo/mugs/"
 DEADLINE_SECONDS = 600
-COLUMNS = 4
 
 Report = Callable[[str], None]
 
@@ -67,17 +66,9 @@ def download(site: Site, out: Path) -> int:
     pictures = site.bucket.pictures(FOLDER)
     for key, data in pictures.items():
         (out / Path(key).name).write_bytes(data)
-    (out / "manifest.json").write_bytes(site.bucket.read(f"{FOLDER}manifest.json"))
-    sheet(list(pictures.values())).save(out / "sheet.png")
+    told = site.bucket.read(f"{FOLDER}manifest.json")
+    (out / "manifest.json").write_bytes(told)
+    items = manifest.parse(told, FOLDER).items
+    entries = [Entry(item, pictures[item.delivered.key]) for item in items if item.delivered]
+    (out / "sheet.png").write_bytes(contact_sheet(JOB, entries))
     return len(pictures)
-
-
-def sheet(pictures: list[bytes]) -> Image.Image:
-    """All pictures in rows."""
-    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    width, height = opened[0].size
-    rows = -(-len(opened) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * width, rows * height), "white")
-    for number, picture in enumerate(opened):
-        page.paste(picture, (number % COLUMNS * width, number // COLUMNS * height))
-    return page

@@ -42,8 +42,14 @@ def open_site(report: Report = tools.say) -> Site:
 def local_cluster(report: Report = tools.say) -> launcher.Cluster:
     """The node cluster of this machine, up and with the images of this checkout."""
     cluster = launcher.up(State(default_state_folder()), report)
-    images.build_and_load(cluster, report=report)
+    load_images(cluster, report)
     return cluster
+
+
+def load_images(cluster: launcher.Cluster, report: Report = tools.say) -> None:
+    """The images of this checkout; with `EASEL_KEEP_IMAGES` set, those that the node has already."""
+    if not os.environ.get("EASEL_KEEP_IMAGES"):
+        images.build_and_load(cluster, report=report)
 
 
 def site_on(cluster: launcher.Cluster, report: Report = tools.say) -> Site:
