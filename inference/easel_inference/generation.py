@@ -119,6 +119,8 @@ class Finished(_Neutral):
     model_digest: str
     dtype: str
     device: str
+    versions: dict[str, str] = {}
+    """Versions of the libraries that decide the pixels, by name."""
     steps: int
     timings: Timings = Timings()
     reused: bool = False

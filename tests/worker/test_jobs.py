@@ -47,6 +47,7 @@ def test_a_job_ends_with_every_object_in_the_bucket_and_in_the_manifest(
         assert (len(data), sha256_of(data)) == (delivered["bytes"], delivered["sha256"])
         assert (delivered["width"], delivered["height"], delivered["mediaType"]) == (128, 128, "image/png")
         assert delivered["modelDigest"].startswith("sha256:")
+        assert {"torch", "diffusers", "transformers"} <= set(delivered["versions"])
         assert delivered["timings"]["denoise"] > 0
         assert item["state"] == "Succeeded"
         assert item["negative"] == "blurry"

@@ -60,6 +60,8 @@ class Delivered(_Recorded):
     model_digest: str
     dtype: str
     device: str
+    versions: dict[str, str] = {}
+    """Versions of the libraries that decide the pixels, by name."""
     timings: Timings = Timings()
     reused: bool = False
     """True when the engine still held the result of an earlier attempt and made nothing again."""

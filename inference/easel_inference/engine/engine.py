@@ -206,6 +206,7 @@ class Engine:
             model_digest=self.info.digest,
             dtype=self.info.dtype,
             device=self.info.device,
+            versions=self.info.versions,
             steps=drawn.steps,
             timings=timings,
         )

@@ -159,6 +159,7 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> Man
         model_digest=finished.model_digest,
         dtype=finished.dtype,
         device=finished.device,
+        versions=finished.versions,
         timings=finished.timings,
         reused=finished.reused,
     )
