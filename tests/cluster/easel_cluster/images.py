@@ -6,6 +6,7 @@ and not at all when the cluster already has that very image.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import tempfile
@@ -25,9 +26,6 @@ from easel_cluster.tools import IMAGE_TOOLS, Report, ensure, last_lines, locked,
 TARGETS = ("operator", "runtime")
 STAND_INS = {"PYTHON_IMAGE": "easel-base/python:local", "TRITON_IMAGE": "easel-base/triton:local"}
 """The Dockerfile's arguments for its bases, and the names that the stand-ins go by during a build."""
-
-CACHE_LIMIT = "20GB"
-"""What BuildKit may keep: the runtime's layers twice (as files and as one blob), and room for the next ones."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,13 @@ class Builder:
             raise BackendFault(f"building the {target} image failed", found=last_lines(log, 6))
         return str(json.loads(metadata.read_text())["containerimage.digest"])
 
+    def prune(self, *options: str) -> None:
+        """Delete steps of earlier builds."""
+        command = (str(self.buildctl), "--addr", self.address, "prune", "--all", *options)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BackendFault("BuildKit could not be pruned", found=done.stderr.strip())
+
 
 def image_name(target: str) -> str:
     """The name that pods use."""
@@ -61,12 +66,30 @@ def build_and_load(cluster: Cluster | None, targets: Sequence[str] = TARGETS, re
     """Build the images; load those that the cluster, when there is one, does not have yet."""
     need_root()
     with _builder(report) as builder:
+        beginning = time.monotonic()
+        _make_room(builder, targets)
         for target in targets:
             started = time.monotonic()
             digest = builder.build(target, report)
             if cluster is not None and _loaded(cluster, target) != digest:
                 _load(cluster, target, digest, builder.state, report)
             report(f"{image_name(target)} {digest[:19]} after {time.monotonic() - started:.0f} s")
+        if set(targets) == set(TARGETS):
+            # What these builds did not use belongs to code that is no more.
+            builder.prune("--keep-duration", f"{time.monotonic() - beginning + 60:.0f}s")
+
+
+def _make_room(builder: Builder, targets: Sequence[str]) -> None:
+    """Forget everything when the gigabytes are to be built anew: old and new side by side would fill small disks."""
+    if "runtime" not in targets:
+        return
+    digest = hashlib.sha256(bases.triton_base().digest.encode())
+    for name in ("Dockerfile", "requirements/engine.txt"):
+        digest.update((REPOSITORY / name).read_bytes())
+    stamp = _store().with_name("built-from")
+    if not stamp.exists() or stamp.read_text() != digest.hexdigest():
+        builder.prune()
+        stamp.write_text(digest.hexdigest())
 
 
 def _load(cluster: Cluster, target: str, digest: str, scratch: State, report: Report) -> None:
@@ -153,7 +176,7 @@ def _builder(report: Report) -> Iterator[Builder]:
 
 def _daemon(tools: dict[str, Path], builder: Builder) -> Program:
     config = builder.state.config / "buildkitd.toml"
-    config.write_text(DAEMON.format(runc=tools["runc"], root=_store(), limit=CACHE_LIMIT))
+    config.write_text(DAEMON.format(runc=tools["runc"], root=_store()))
     check = (str(builder.buildctl), "--addr", builder.address, "debug", "workers")
     return Program(
         "buildkitd",
@@ -176,6 +199,6 @@ insecure-entitlements = ["network.host"]
   enabled = true
   binary = "{runc}"
   networkMode = "host"
-  gc = true
-  maxUsedSpace = "{limit}"
+  # Its own collector weighs how often a layer was used, and throws away the gigabytes that were just built.
+  gc = false
 """
