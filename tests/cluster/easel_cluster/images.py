@@ -96,7 +96,11 @@ def _load(cluster: Cluster, target: str, digest: str, scratch: State, report: Re
     """Hand over the layers that the cluster lacks: of gigabytes, a change of code is a few megabytes."""
     archive, log = scratch.data / f"{target}.tar", scratch.logs / f"load-{target}.log"
     has = set(cluster.ctr("content", "list", "--quiet").split())
-    oci.partial_archive(_store() / "runc-overlayfs" / "content", digest, image_name(target), has, archive)
+    try:
+        oci.partial_archive(_store() / "runc-overlayfs" / "content", digest, image_name(target), has, archive)
+    except FileNotFoundError as missing:
+        fix = f"Delete {_store().parent} while nothing builds, and build again."
+        raise BackendFault("a layer is gone from BuildKit's store", where=str(missing.filename), fix=fix) from None
     with log.open("wb") as told:
         command = (*cluster.client, "images", "import", str(archive))
         watch(loading := subprocess.Popen(command, stdout=told, stderr=told), f"loading the {target} image", report)
