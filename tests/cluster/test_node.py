@@ -123,6 +123,17 @@ def test_a_part_that_died_is_started_again(served: Cluster) -> None:
     assert processes.running(served.state, "kube-scheduler")
 
 
+def test_taking_down_another_folder_leaves_the_node_alone(served: Cluster, tmp_path: Path) -> None:
+    from easel_cluster.cluster import down
+    from easel_cluster.layout import State
+
+    other = State(tmp_path / "other")
+    other.make()
+    down(other)
+    assert Path("/sys/class/net/easel0").exists()
+    assert served.kubectl("get", "--raw", "/readyz") == "ok"
+
+
 def test_others_find_the_cluster_that_is_up(served: Cluster) -> None:
     found = attach(served.state)
     assert found is not None

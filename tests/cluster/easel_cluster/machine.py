@@ -61,6 +61,11 @@ def prepare(state: State) -> None:
         (root / CGROUP).mkdir(exist_ok=True)
 
 
+def is_prepared(state: State) -> bool:
+    """Whether this folder's node changed the machine."""
+    return _file(state).exists()
+
+
 def restore(state: State) -> None:
     """Put the machine back as it was."""
     file = _file(state)

@@ -59,7 +59,13 @@ class Namespaces:
         return inside
 
     def fall(self) -> None:
-        """End everything inside, and undo what the machine itself was changed by."""
+        """End everything inside, and undo what the machine itself was changed by.
+
+        Link and control groups have one name on the whole machine: a folder that never held a node leaves them to the one
+        that does.
+        """
+        if not machine.is_prepared(self.state):
+            return
         processes.kill(NAME, self.state)
         # The kernel drops the link together with the namespace, but a moment after its last process.
         if not processes.wait_for(lambda: not _link_is_ours(), 10):
