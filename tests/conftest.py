@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
@@ -22,6 +23,10 @@ from easel_cluster.layout import State, default_state_folder
 from easel_cluster.s3 import S3Server
 
 from easel_api.errors import EnvironmentFault
+
+# A deadline for an example measures the machine, not the code: two cores may be busy with something else.
+hypothesis.settings.register_profile("easel", deadline=None)
+hypothesis.settings.load_profile("easel")
 
 NEEDED_TOOLS = {"api_server": tools.API_TOOLS, "s3_server": ("versitygw",), "cluster": tools.NODE_TOOLS}
 """Fixtures, and the programs that each starts."""

@@ -72,13 +72,16 @@ def test_killed_at_any_write_and_started_again(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_in_every_life_it_still_ends(serving: Any, tmp_path: Path, spec: Any, when: str) -> None:
-    """Each life stores one object more, and there are as many as it takes."""
+    """Each life gets as far as its first object, or a write further than the last four did.
+
+    How many items are announced before the first object is a matter of timing: on a busy machine several are.
+    """
     job = spec(parameters={"steps": 2, "seeds": seeds_of(100 + (when == "after"))})
     before, lives = serving.generations(), 1
     at = 3 if when == "after" else 4  # the claim, an announcement, and one object
-    while work(job, serving, str(tmp_path), {}, at, when) != 0:
+    while work(job, serving, str(tmp_path), {}, at + lives // 4, when) != 0:
         lives += 1
-        assert lives < 40, "no progress from life to life"
+        assert lives < 60, "no progress from life to life"
     assert lives > 2
     check_complete(
         {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
