@@ -2,8 +2,9 @@
 
 Both sides use the same image and the same node. The model is warm; the job makes one picture of 128 × 128 in 20 steps on the
 CPU, with a seed of its own each time, since the engine gives known results again without making them. The bare Job's clock
-stops when a watch shows its pod as Succeeded, which is earlier than the Job's own Complete: so the ratio says what the
-operator, the worker's start, the generation and the store cost on top of a pod's start. Rounds alternate, so that a
+stops when a watch shows its pod as Succeeded, which is earlier than the Job's own Complete. The sides are not quite alike:
+kubelet takes up to a second to notice that a container ended (so the bare Job's figures fall in two groups a second apart),
+while an object is there the moment it is stored. A ratio near 1 means that what Easel adds fits into that second, not that it is free. Rounds alternate, so that a
 machine whose speed drifts treats both sides alike.
 
     PYTHONPATH=tests/cluster python benchmarks/cluster_first_object/bench.py [--rounds 7]
