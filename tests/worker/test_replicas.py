@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from easel_api.errors import EaselError, EnvironmentFault
+from easel_api.errors import EaselError, EnvironmentFault, Transient
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
 from easel_inference.backends.triton import TritonBackend, TritonSettings
@@ -74,6 +75,14 @@ class Replica:
         pulse = json.loads((self.state / "pulse.json").read_text())
         os.kill(pulse["pid"], 9)
         self.process.wait(timeout=60)
+
+    def freeze_triton(self) -> int:
+        """SIGSTOP to tritonserver: its connections stay open and say nothing, as those of a vanished pod."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (pid,) = (int(child) for child in children if "tritonserver" in Path(f"/proc/{child}/cmdline").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        return pid
 
     def stop(self) -> None:
         if self.process is not None:
@@ -159,6 +168,38 @@ def test_a_killed_engine_costs_an_attempt_and_loses_nothing(
     assert len({item["delivered"]["sha256"] for item in manifest["items"]}) == 8
     assert {item["attempts"] for item in manifest["items"]} <= {1, 2}
     assert 2 in {item["attempts"] for item in manifest["items"]}
+
+
+def test_a_replica_that_says_nothing_any_more_is_noticed_long_before_an_engine_counts_as_stalled(
+    replicas: Any, eventually: Any
+) -> None:
+    replica = replicas("127.0.0.1")
+    replica.start()
+    eventually(replica.ready, "the replica serves", 120)
+    ended: list[Any] = []
+    with ReplicaSet(replica.endpoint, SETTINGS) as found:
+        backend = TritonBackend(found, "studio-mini")
+        heard = threading.Event()
+
+        def one() -> None:
+            request = GenerationRequest(id="silent", task="text-to-image", prompt="x", steps=200)
+            try:
+                ended.append(backend.generate(request, InputImages(), lambda _: heard.set(), threading.Event()))
+            except EaselError as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=one)
+        thread.start()
+        assert heard.wait(60)
+        frozen = replica.freeze_triton()
+        try:
+            thread.join(timeout=90)
+            assert not thread.is_alive(), "the silence was not noticed"
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+            thread.join(timeout=60)
+    assert type(ended[0]) is Transient, ended
+    assert "is gone" in ended[0].what
 
 
 def test_a_replica_that_comes_up_is_used_in_the_middle_of_a_job_and_one_that_goes_gets_no_more(

@@ -35,6 +35,11 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     # Shared subchannels would share their back-off too, up to two minutes after a restart.
     ("grpc.use_local_subchannel_pool", 1),
+    # A pod that vanishes with its network never says so: without these pings its items would wait for the longest silence
+    # that a healthy engine is allowed. The server is told not to mind them (`serving.tritonserver`).
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 _GONE = re.compile(
     r"not healthy|not ready|unavailable|no available versions|unknown model|shutting down|server exiting", re.IGNORECASE

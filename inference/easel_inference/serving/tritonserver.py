@@ -132,6 +132,8 @@ def command(installation: Installation, settings: Settings, repository: Path) ->
         f"--grpc-address={settings.bind}",
         f"--grpc-port={settings.grpc_port}",
         f"--grpc-restricted-protocol={closed}",
+        # Workers ping to notice a replica that is gone; by default a third ping within minutes ends the connection.
+        "--grpc-http2-max-ping-strikes=0",
         "--allow-metrics=true",
         f"--allow-gpu-metrics={'false' if cpu else 'true'}",
         f"--metrics-address={settings.bind}",
