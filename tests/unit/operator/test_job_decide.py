@@ -90,6 +90,13 @@ def test_a_worker_that_does_not_start_says_why(reason: str) -> None:
     assert decision.requeue_after is not None
 
 
+def test_a_worker_that_stored_everything_is_ending_not_starting() -> None:
+    status = GenerationJobStatus.model_validate({"phase": "Running", "items": {"total": 16, "succeeded": 16}})
+    decision = decide(job_view(batch_job=batch(active=1), pods=(pod(),), status=status), environment())
+    assert said(decision)["Ready"] == ("False", "WorkerEnding")
+    assert status_of(decision)["phase"] == "Running"
+
+
 def test_a_finished_batch_job_completes() -> None:
     decision = decide(job_view(batch_job=completed()), environment())
     assert said(decision) == {"Complete": ("True", "Complete"), "Ready": ("True", "Complete")}

@@ -145,11 +145,18 @@ def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[A
     return _write(view, state, environment, switch)
 
 
+def _all_stored(view: JobView) -> bool:
+    items = view.status.items
+    return items is not None and 0 < items.total == items.succeeded
+
+
 def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...], retries: str) -> Decision:
     made = view.batch_job.trouble if view.batch_job and not view.pods else None
     trouble = next((pod.trouble for pod in view.pods if pod.trouble), None) or made
     if trouble:
         says = underway(trouble.reason, trouble.message)
+    elif _all_stored(view):
+        says = underway("WorkerEnding", "every item is stored; the worker ends")
     elif retries:
         says = underway("WorkerStarting", f"the worker starts{retries}")
     else:
