@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from easel_api.errors import InvalidInput, Unsupported
+from easel_api.generationjob import CLIP_FORMATS, PICTURE_FORMATS
 from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.encoding import Frames, thumbnail
 from easel_inference.generation import GenerationRequest, InputImages, PreviewOptions
@@ -84,8 +85,7 @@ def plan(request: GenerationRequest, inputs: InputImages, tasks: tuple[Task, ...
 
 
 def _check_encoding(request: GenerationRequest) -> None:
-    video = TAKES[request.task].video
-    allowed = ("mp4", "gif", "webp") if video else ("png", "jpeg", "webp")
+    allowed = CLIP_FORMATS if TAKES[request.task].video else PICTURE_FORMATS
     if request.encoding not in allowed:
         raise Unsupported(
             f"{request.task} cannot be stored so",
