@@ -12,41 +12,99 @@ class Task(StrEnum):
     TEXT_TO_IMAGE = "text-to-image"
     IMAGE_TO_IMAGE = "image-to-image"
     INPAINT = "inpaint"
+    OUTPAINT = "outpaint"
+    SEGMENTATION_TO_IMAGE = "segmentation-to-image"
+    CONTROL_TO_IMAGE = "control-to-image"
+    UPSCALE = "upscale"
+    INTERPOLATION = "interpolation"
     TEXT_TO_VIDEO = "text-to-video"
+    IMAGE_TO_VIDEO = "image-to-video"
+    VIDEO_TO_VIDEO = "video-to-video"
+    LATENT_TO_IMAGE = "latent-to-image"
+    LATENT_TO_VIDEO = "latent-to-video"
 
 
 class AdapterKind(StrEnum):
     """What an adapter adds to a model."""
 
     MOTION = "Motion"
+    CONTROL_NET = "ControlNet"
+    LORA = "LoRA"
+
+
+class Quality(StrEnum):
+    """How many of a request's steps are computed; the others are extrapolated from the ones before."""
+
+    DRAFT = "Draft"
+    STANDARD = "Standard"
+    EXACT = "Exact"
 
 
 @dataclass(frozen=True, slots=True)
 class Takes:
-    """What a task needs and allows."""
+    """What a task needs (inputs, prompt) and allows (parameters)."""
 
     image: bool = False
     mask: bool = False
+    control: bool = False
+    clip: bool = False
+    """An input clip."""
+    prompt: bool = True
     strength: bool = False
     video: bool = False
+    """The result is a clip: `frames` and `fps` apply."""
+    expand: bool = False
+    scale: bool = False
+    end: bool = False
+    """The result leads from one prompt or seed to another: `prompts[].end` and `endSeed` apply."""
+    truncation: bool = False
 
 
 TAKES: dict[Task, Takes] = {
     Task.TEXT_TO_IMAGE: Takes(),
     Task.IMAGE_TO_IMAGE: Takes(image=True, strength=True),
     Task.INPAINT: Takes(image=True, mask=True, strength=True),
+    Task.OUTPAINT: Takes(image=True, strength=True, expand=True),
+    Task.SEGMENTATION_TO_IMAGE: Takes(control=True),
+    Task.CONTROL_TO_IMAGE: Takes(control=True),
+    Task.UPSCALE: Takes(image=True, strength=True, scale=True),
+    Task.INTERPOLATION: Takes(video=True, end=True),
     Task.TEXT_TO_VIDEO: Takes(video=True),
+    Task.IMAGE_TO_VIDEO: Takes(image=True, strength=True, video=True),
+    Task.VIDEO_TO_VIDEO: Takes(clip=True, strength=True, video=True),
+    Task.LATENT_TO_IMAGE: Takes(prompt=False, truncation=True),
+    Task.LATENT_TO_VIDEO: Takes(prompt=False, truncation=True, video=True, end=True),
 }
 
+_PICTURES = frozenset({Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.OUTPAINT, Task.UPSCALE})
+
 FAMILIES: dict[str, frozenset[Task]] = {
-    "StableDiffusion": frozenset({Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT}),
+    "StableDiffusion": _PICTURES | {Task.INTERPOLATION},
+    "StableDiffusionXL": _PICTURES,
+    "StableDiffusion3": _PICTURES,
+    "Flux": _PICTURES,
+    "Flux2": frozenset({Task.TEXT_TO_IMAGE}),
+    "QwenImage": _PICTURES,
+    "ZImage": _PICTURES,
+    "Wan": frozenset({Task.TEXT_TO_VIDEO, Task.VIDEO_TO_VIDEO}),
+    "WanImageToVideo": frozenset({Task.IMAGE_TO_VIDEO}),
+    "LTX": frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO}),
+    "StableVideoDiffusion": frozenset({Task.IMAGE_TO_VIDEO}),
+    "Onnx": frozenset({Task.LATENT_TO_IMAGE, Task.LATENT_TO_VIDEO}),
 }
-"""Model families that the engine serves, by the class prefix in `model_index.json`, and their tasks without adapters."""
+"""Model families that the engine serves and their tasks without adapters."""
+
+ADDED: dict[tuple[str, AdapterKind], frozenset[Task]] = {
+    ("StableDiffusion", AdapterKind.MOTION): frozenset(
+        {Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO, Task.VIDEO_TO_VIDEO}
+    ),
+    ("StableDiffusion", AdapterKind.CONTROL_NET): frozenset({Task.SEGMENTATION_TO_IMAGE, Task.CONTROL_TO_IMAGE}),
+    ("StableDiffusion", AdapterKind.LORA): frozenset(),
+}
+"""The adapters that a family takes, and the tasks that each adds."""
 
 
 def tasks_of(family: str, adapters: frozenset[AdapterKind] = frozenset()) -> frozenset[Task]:
     """The tasks a model of this family can do with these adapters; none when the family is unknown."""
-    tasks = FAMILIES.get(family, frozenset())
-    if tasks and AdapterKind.MOTION in adapters:
-        tasks |= {Task.TEXT_TO_VIDEO}
-    return tasks
+    added = (ADDED.get((family, kind), frozenset()) for kind in adapters)
+    return FAMILIES.get(family, frozenset()).union(*added)

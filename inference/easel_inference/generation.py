@@ -1,21 +1,22 @@
 """The neutral request and its events: what every backend takes and gives.
 
-One `GenerationRequest` makes one item: a picture or a clip. Input pictures travel beside it as encoded bytes
-(`InputImages`), results as `Result` with their encoded bytes. Nothing here knows of torch, Triton or Kubernetes.
+One `GenerationRequest` makes one item: a picture or a clip. Input pictures and clips travel beside it as encoded bytes
+(`Inputs`), results as `Result` with their encoded bytes. Nothing here knows of torch, Triton or Kubernetes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from easel_api.errors import ErrorReport
-from easel_api.tasks import Task
+from easel_api.tasks import Quality, Task
 
 Encoding = Literal["png", "jpeg", "webp", "mp4", "gif"]
+HexColour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
 MEDIA_TYPES: dict[str, str] = {
     "png": "image/png",
@@ -38,6 +39,22 @@ class PreviewOptions(_Neutral):
     size: Annotated[int, Field(ge=32, le=256)] = 128
 
 
+class AdapterUse(_Neutral):
+    """An adapter of the model and how strongly it works: a LoRA's weight or a ControlNet's conditioning scale."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    weight: Annotated[float, Field(ge=-4, le=4)] = 1.0
+
+
+class Expand(_Neutral):
+    """Pixels that an outpainted picture gains on each side."""
+
+    left: Annotated[int, Field(ge=0, le=2048)] = 0
+    top: Annotated[int, Field(ge=0, le=2048)] = 0
+    right: Annotated[int, Field(ge=0, le=2048)] = 0
+    bottom: Annotated[int, Field(ge=0, le=2048)] = 0
+
+
 class GenerationRequest(_Neutral):
     """One item to make. `None` means the model's own default."""
 
@@ -53,22 +70,48 @@ class GenerationRequest(_Neutral):
     strength: Annotated[float | None, Field(gt=0, le=1)] = None
     frames: Annotated[int | None, Field(ge=2, le=256)] = None
     fps: Annotated[int | None, Field(ge=1, le=60)] = None
+    end_prompt: Annotated[str | None, Field(max_length=8000)] = None
+    end_seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None
+    adapters: Annotated[tuple[AdapterUse, ...], Field(max_length=8)] = ()
+    mask_colours: Annotated[tuple[HexColour, ...], Field(max_length=16)] = ()
+    """Colours of the mask, a segmentation map then, whose pixels are drawn anew; none: the white ones."""
+    expand: Expand | None = None
+    scale: Annotated[int | None, Field(ge=2, le=4)] = None
+    truncation: Annotated[float | None, Field(gt=0, le=1)] = None
+    quality: Quality | None = None
+    reproducible: bool = False
+    """The same bytes again on the same machine and versions: never joined with others."""
     encoding: Encoding = "png"
     previews: PreviewOptions | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Higher goes first."""
+    deadline_seconds: Annotated[float | None, Field(gt=0)] = None
+    """Seconds from acceptance in which the result is wanted; the engine orders by it and drops what is too late."""
 
 
 @dataclass(frozen=True, slots=True)
-class InputImages:
-    """Encoded input pictures (PNG, JPEG or WebP bytes) of a request."""
+class Inputs:
+    """Encoded inputs of a request: pictures as PNG, JPEG or WebP, the clip as MP4, GIF or animated WebP."""
 
     image: bytes | None = None
     mask: bytes | None = None
+    control: bytes | None = None
+    """What a ControlNet follows: a segmentation map, edges, depth."""
+    clip: bytes | None = None
+
+    def named(self) -> dict[str, bytes | None]:
+        """The parts by name, in the order of the fields."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
-def fingerprint(request: GenerationRequest, inputs: InputImages) -> str:
-    """sha256 (hex) over everything that decides the result, the id and the previews left out."""
-    digest = hashlib.sha256(request.model_dump_json(exclude={"id", "previews"}).encode())
-    for part in (inputs.image, inputs.mask):
+UNDECISIVE = frozenset({"id", "previews", "priority", "deadline_seconds"})
+"""Fields of a request that say how it is served, not what it shows."""
+
+
+def fingerprint(request: GenerationRequest, inputs: Inputs) -> str:
+    """sha256 (hex) over everything that decides the result."""
+    digest = hashlib.sha256(request.model_dump_json(exclude=set(UNDECISIVE)).encode())
+    for part in inputs.named().values():
         digest.update(b"\0" if part is None else hashlib.sha256(part).digest())
     return digest.hexdigest()
 
@@ -122,6 +165,12 @@ class Finished(_Neutral):
     versions: dict[str, str] = {}
     """Versions of the libraries that decide the pixels, by name."""
     steps: int
+    computed_steps: int = 0
+    """Steps that the denoiser computed; fewer than `steps` when the quality left some to extrapolation."""
+    quality: Quality = Quality.EXACT
+    reproducible: bool = False
+    adapters: dict[str, str] = {}
+    """Digests of the adapters that took part, by name."""
     timings: Timings = Timings()
     reused: bool = False
     """True when the engine still held this very result and made nothing again."""
@@ -163,4 +212,8 @@ class ModelInfo(_Neutral):
     width: int
     height: int
     loaded_seconds: float = 0.0
+    adapters: dict[str, str] = {}
+    """Digests of the loaded adapters by name."""
+    peak_memory: dict[str, int] = {}
+    """Bytes that one request of a warmed shape takes beyond the weights, by `WIDTHxHEIGHT`."""
     versions: dict[str, str] = {}

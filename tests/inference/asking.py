@@ -13,7 +13,7 @@ from PIL import Image
 
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import Task
-from easel_inference.generation import GenerationRequest, InputImages, Message
+from easel_inference.generation import GenerationRequest, Inputs, Message
 
 SECONDS = 120
 
@@ -79,7 +79,7 @@ Submit = Callable[..., Running]
 def submitter(engine: Any) -> Submit:
     def submit(request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None) -> Running:
         running = Running()
-        running.handle = engine.submit(request, InputImages(image, mask), running.emit)
+        running.handle = engine.submit(request, Inputs(image, mask), running.emit)
         return running
 
     return submit

@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 import urllib3
 from asking import SECONDS
 
-from easel_inference.generation import GenerationRequest, InputImages, Message
+from easel_inference.generation import GenerationRequest, Inputs, Message
 from easel_inference.serving import wire
 
 
@@ -28,7 +28,7 @@ class Stream:
         self._client.start_stream(lambda result, error: self._answers.put((result, error)))
 
     def ask(self, request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None) -> Stream:
-        return self.send(wire.encode_request(request, InputImages(image, mask)))
+        return self.send(wire.encode_request(request, Inputs(image, mask)))
 
     def send(self, tensors: dict[str, Any]) -> Stream:
         inputs = []

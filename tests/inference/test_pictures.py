@@ -14,7 +14,7 @@ from PIL import Image
 from easel_api.errors import InvalidInput, Unsupported
 from easel_api.tasks import Task
 from easel_inference.engine.pictures import decode
-from easel_inference.generation import InputImages
+from easel_inference.generation import Inputs
 
 IMAGE = request(task=Task.IMAGE_TO_IMAGE)
 INPAINT = request(task=Task.INPAINT)
@@ -35,20 +35,20 @@ def bomb(side: int) -> bytes:
 
 
 def test_a_good_picture_comes_in_colour() -> None:
-    pictures = decode(IMAGE, InputImages(PICTURE))
+    pictures = decode(IMAGE, Inputs(PICTURE))
     assert pictures.image is not None
     assert (pictures.image.mode, pictures.image.size) == ("RGB", (128, 128))
 
 
 def test_text_is_not_a_picture() -> None:
     with pytest.raises(InvalidInput, match="not a picture") as caught:
-        decode(IMAGE, InputImages(b"a red mug on a beach"))
+        decode(IMAGE, Inputs(b"a red mug on a beach"))
     assert caught.value.where == "image"
 
 
 def test_a_truncated_picture_is_named() -> None:
     with pytest.raises(InvalidInput, match="damaged or cut off"):
-        decode(IMAGE, InputImages(PICTURE[: len(PICTURE) // 2]))
+        decode(IMAGE, Inputs(PICTURE[: len(PICTURE) // 2]))
 
 
 @pytest.mark.parametrize("side", [8_008, 12_000, 30_000])
@@ -56,7 +56,7 @@ def test_a_bomb_is_refused_before_it_unfolds(side: int) -> None:
     data = bomb(side)
     tracemalloc.start()
     with pytest.raises(InvalidInput, match="more than 64 megapixels"):
-        decode(IMAGE, InputImages(data))
+        decode(IMAGE, Inputs(data))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 2**20
@@ -65,13 +65,13 @@ def test_a_bomb_is_refused_before_it_unfolds(side: int) -> None:
 def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
     mask = png(Image.new("L", (64, 128)))
     with pytest.raises(InvalidInput) as caught:
-        decode(INPAINT, InputImages(PICTURE, mask))
+        decode(INPAINT, Inputs(PICTURE, mask))
     assert caught.value.where == "mask"
     assert caught.value.found == "64 x 128, the image has 128 x 128"
 
 
-@pytest.mark.parametrize(("inputs", "where"), [(InputImages(), "image"), (InputImages(PICTURE), "mask")])
-def test_a_missing_picture_is_named(inputs: InputImages, where: str) -> None:
+@pytest.mark.parametrize(("inputs", "where"), [(Inputs(), "image"), (Inputs(PICTURE), "mask")])
+def test_a_missing_picture_is_named(inputs: Inputs, where: str) -> None:
     with pytest.raises(InvalidInput, match="needs a picture") as caught:
         decode(INPAINT, inputs)
     assert caught.value.where == where
@@ -79,12 +79,12 @@ def test_a_missing_picture_is_named(inputs: InputImages, where: str) -> None:
 
 def test_a_picture_that_the_task_does_not_take_is_refused() -> None:
     with pytest.raises(Unsupported):
-        decode(request(), InputImages(PICTURE))
+        decode(request(), Inputs(PICTURE))
 
 
 def test_what_is_transparent_becomes_white() -> None:
     hidden = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
-    image = decode(IMAGE, InputImages(png(hidden))).image
+    image = decode(IMAGE, Inputs(png(hidden))).image
     assert image is not None
     assert image.getpixel((0, 0)) == (255, 255, 255)
 
@@ -94,6 +94,6 @@ def test_a_photo_lies_as_its_camera_says() -> None:
     exif = photo.getexif()
     exif[0x0112] = 6  # turned by 90 degrees
     photo.save(target, "JPEG", exif=exif)
-    image = decode(IMAGE, InputImages(target.getvalue())).image
+    image = decode(IMAGE, Inputs(target.getvalue())).image
     assert image is not None
     assert image.size == (128, 64)

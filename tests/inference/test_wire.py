@@ -14,7 +14,7 @@ from easel_inference.generation import (
     Failed,
     Finished,
     GenerationRequest,
-    InputImages,
+    Inputs,
     Message,
     Preview,
     PreviewOptions,
@@ -61,10 +61,10 @@ events = st.one_of(
 
 @given(requests, data, data)
 def test_a_request_comes_back(request: GenerationRequest, image: bytes | None, mask: bytes | None) -> None:
-    tensors = wire.encode_request(request, InputImages(image, mask))
+    tensors = wire.encode_request(request, Inputs(image, mask))
     assert all(tensor.dtype == np.uint8 and tensor.ndim == 1 for tensor in tensors.values())
-    decoded = wire.decode_request(tensors[wire.REQUEST], tensors.get(wire.IMAGE), tensors.get(wire.MASK))
-    assert decoded == (request, InputImages(image, mask))
+    decoded = wire.decode_request(tensors[wire.REQUEST], {name: tensors.get(name) for name in wire.INPUTS})
+    assert decoded == (request, Inputs(image, mask))
 
 
 @given(events, st.binary(max_size=500))

@@ -22,7 +22,7 @@ from easel_api.errors import EaselError, EnvironmentFault, Transient
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
 from easel_inference.backends.triton import TritonBackend, TritonSettings
-from easel_inference.generation import GenerationRequest, InputImages
+from easel_inference.generation import GenerationRequest, Inputs
 from easel_inference.jobs.worker import Worker
 
 pytestmark = [pytest.mark.triton, pytest.mark.engine]
@@ -117,7 +117,7 @@ class Recording(TritonBackend):
         super().__init__(replica_set, "studio-mini", TritonSettings(stall_seconds=60))
         self.started = threading.Semaphore(0)
 
-    def generate(self, request: GenerationRequest, inputs: InputImages, on_event: Any, stop: Any) -> Any:
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: Any, stop: Any) -> Any:
         def hear(message: Any) -> None:
             if message.event.kind == "step" and message.event.step == 2:
                 self.started.release()
@@ -184,7 +184,7 @@ def test_a_replica_that_says_nothing_any_more_is_noticed_long_before_an_engine_c
         def one() -> None:
             request = GenerationRequest(id="silent", task="text-to-image", prompt="x", steps=200)
             try:
-                ended.append(backend.generate(request, InputImages(), lambda _: heard.set(), threading.Event()))
+                ended.append(backend.generate(request, Inputs(), lambda _: heard.set(), threading.Event()))
             except EaselError as error:
                 ended.append(error)
 
@@ -261,7 +261,7 @@ def test_a_cancelled_item_leaves_the_engine_and_the_others_alone(serving: Any, e
         def one(number: int) -> None:
             request = GenerationRequest(id=f"c{number}", task="text-to-image", prompt="x", steps=60, seed=900 + number)
             try:
-                ended[number] = backend.generate(request, InputImages(), lambda _: None, flags[number])
+                ended[number] = backend.generate(request, Inputs(), lambda _: None, flags[number])
             except EaselError as error:
                 ended[number] = error
 

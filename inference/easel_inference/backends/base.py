@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from typing import Protocol
 
-from easel_inference.generation import Finished, GenerationRequest, InputImages, Message
+from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
 
 OnEvent = Callable[[Message], None]
 
@@ -24,7 +24,7 @@ class Result:
 class Backend(Protocol):
     """Makes items. Safe to call from many threads at once."""
 
-    def generate(self, request: GenerationRequest, inputs: InputImages, on_event: OnEvent, stop: Flag) -> Result:
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: Flag) -> Result:
         """Makes one item and blocks until it is there.
 
         `on_event` hears of everything but the result. When `stop` is set the request is cancelled at the backend and

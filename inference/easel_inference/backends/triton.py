@@ -22,7 +22,7 @@ from typing import Any
 import tritonclient.grpc as triton
 
 from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, ErrorReport, Stalled, Transient
-from easel_inference.generation import Accepted, Failed, Finished, GenerationRequest, InputImages, Message
+from easel_inference.generation import Accepted, Failed, Finished, GenerationRequest, Inputs, Message
 from easel_inference.serving import wire
 
 from .base import OnEvent, Result, work
@@ -72,7 +72,7 @@ class TritonBackend:
         self._settings = settings or TritonSettings()
 
     def generate(
-        self, request: GenerationRequest, inputs: InputImages, on_event: OnEvent, stop: threading.Event
+        self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event
     ) -> Result:
         """Makes one item; see `Backend`."""
         while True:
@@ -83,7 +83,7 @@ class TritonBackend:
                     lease.report_refused(str(refusal))
 
     def _generate_on(
-        self, lease: Lease, request: GenerationRequest, inputs: InputImages, on_event: OnEvent, stop: threading.Event
+        self, lease: Lease, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event
     ) -> Result:
         stream = _Stream(lease.address)
         try:
@@ -123,7 +123,7 @@ class _Stream:
         self._ended = False
         self._client.start_stream(callback=lambda result, error: self._answers.put(error or result))
 
-    def send(self, request: GenerationRequest, inputs: InputImages) -> None:
+    def send(self, request: GenerationRequest, inputs: Inputs) -> None:
         tensors = []
         for name, array in wire.encode_request(request, inputs).items():
             tensor = triton.InferInput(name, list(array.shape), wire.DATATYPE)

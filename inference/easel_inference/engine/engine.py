@@ -25,7 +25,7 @@ from easel_inference.generation import (
     Failed,
     Finished,
     GenerationRequest,
-    InputImages,
+    Inputs,
     Message,
     ModelInfo,
     Preview,
@@ -83,7 +83,7 @@ class Engine:
         """What was counted so far."""
         return self._counters.snapshot()
 
-    def submit(self, request: GenerationRequest, inputs: InputImages, emit: Emit) -> Handle:
+    def submit(self, request: GenerationRequest, inputs: Inputs, emit: Emit) -> Handle:
         """Take a request; `emit` gets its events from other threads, the last one being a result or an error.
 
         Refusals are events too, so a caller has one way to hear of errors.
@@ -237,7 +237,7 @@ class Engine:
                 id="warm-up", task=Task.TEXT_TO_IMAGE, prompt="", width=width, height=height, steps=1
             )
             with self._seats.one() as seat:
-                checked = plan(request, InputImages(), self.info.tasks, self._limits)
+                checked = plan(request, Inputs(), self.info.tasks, self._limits)
                 draw(checked, seat, self._shared, Participant(), lambda *_: None, lambda *_: None)
         self._counters.reset()
 

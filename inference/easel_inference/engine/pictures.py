@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from easel_api.errors import InvalidInput, Unsupported
 from easel_api.tasks import TAKES
-from easel_inference.generation import GenerationRequest, InputImages
+from easel_inference.generation import GenerationRequest, Inputs
 
 MAX_PIXELS = 64 * 10**6
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -33,7 +33,7 @@ class Pictures:
         )
 
 
-def decode(request: GenerationRequest, inputs: InputImages) -> Pictures:
+def decode(request: GenerationRequest, inputs: Inputs) -> Pictures:
     """The pictures that the request's task takes; `InvalidInput` names what is wrong with which."""
     takes = TAKES[request.task]
     for name, data, wanted in (("image", inputs.image, takes.image), ("mask", inputs.mask, takes.mask)):

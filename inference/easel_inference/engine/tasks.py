@@ -21,7 +21,7 @@ from easel_api.errors import InvalidInput, Unsupported
 from easel_api.generationjob import CLIP_FORMATS, PICTURE_FORMATS
 from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.encoding import Frames, thumbnail
-from easel_inference.generation import GenerationRequest, InputImages, PreviewOptions
+from easel_inference.generation import GenerationRequest, Inputs, PreviewOptions
 
 from .batcher import Participant
 from .pictures import Pictures, decode
@@ -59,7 +59,7 @@ class Drawn:
     decode_seconds: float
 
 
-def plan(request: GenerationRequest, inputs: InputImages, tasks: tuple[Task, ...], limits: Limits) -> Plan:
+def plan(request: GenerationRequest, inputs: Inputs, tasks: tuple[Task, ...], limits: Limits) -> Plan:
     """Check a request whole, before it waits for its turn; every refusal names the field."""
     if request.task not in tasks:
         raise Unsupported(

@@ -12,7 +12,7 @@ from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import Delivered, ItemState, ManifestItem, Requested
 from easel_inference.artifacts.stores import Store, put_checked
 from easel_inference.backends.base import Backend, Result
-from easel_inference.generation import InputImages, Message, Preview, StepDone
+from easel_inference.generation import Inputs, Message, Preview, StepDone
 
 from .items import Item
 from .ledger import Ledger
@@ -63,7 +63,7 @@ class Maker:
 
     place: Place
     backend: Backend
-    inputs: InputImages
+    inputs: Inputs
     ledger: Ledger
     tally: Tally
     retry: Retry

@@ -17,7 +17,7 @@ from easel_api.errors import BadOutput, EaselError, InvalidInput, NotFound
 from easel_api.generationjob import GenerationJobSpec, InputFile
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.artifacts.headers import Header, describe, read_header
-from easel_inference.generation import InputImages
+from easel_inference.generation import Inputs
 
 MAX_BYTES = 64 * 2**20
 MAX_SIDE = 4096
@@ -39,10 +39,10 @@ class Sources:
     """Reads (bucket, key) with the job's S3 credentials."""
 
 
-def load(spec: GenerationJobSpec, sources: Sources) -> InputImages:
+def load(spec: GenerationJobSpec, sources: Sources) -> Inputs:
     """Both pictures as encoded bytes; `InvalidInput` or `NotFound` names the field, what was found and what to do."""
     if spec.inputs is None:
-        return InputImages()
+        return Inputs()
     image, size = _picture(spec.inputs.image, "spec.inputs.image", sources)
     mask, mask_size = _picture(spec.inputs.mask, "spec.inputs.mask", sources)
     if size and mask_size and size != mask_size:
@@ -52,7 +52,7 @@ def load(spec: GenerationJobSpec, sources: Sources) -> InputImages:
             found=f"mask {mask_size[0]}×{mask_size[1]}, image {size[0]}×{size[1]}",
             fix="Give both the same width and height",
         )
-    return InputImages(image, mask)
+    return Inputs(image, mask)
 
 
 def _picture(source: InputFile | None, field: str, sources: Sources) -> tuple[bytes | None, tuple[int, int] | None]:

@@ -19,7 +19,7 @@ from easel_inference.artifacts.manifest import InputDigests, ItemState, Manifest
 from easel_inference.artifacts.stores import Store, read_back, sha256_of
 from easel_inference.backends.base import Backend
 from easel_inference.backends.replicas import ReplicaSet
-from easel_inference.generation import InputImages
+from easel_inference.generation import Inputs
 
 from .attempts import JobFault, Maker, Place, Retry
 from .inputs import Sources, load
@@ -204,7 +204,7 @@ class _Queue(Iterator[Item]):
             return next(self._items)
 
 
-def _empty_manifest(job: Job, inputs: InputImages, total: int) -> Manifest:
+def _empty_manifest(job: Job, inputs: Inputs, total: int) -> Manifest:
     digests = InputDigests(
         image=None if inputs.image is None else sha256_of(inputs.image),
         mask=None if inputs.mask is None else sha256_of(inputs.mask),

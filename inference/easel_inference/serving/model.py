@@ -80,7 +80,7 @@ class TritonPythonModel:
     def _submit(self, request: Any, stream: _Stream) -> None:
         try:
             parsed, inputs = wire.decode_request(
-                _array(request, wire.REQUEST), _array(request, wire.IMAGE), _array(request, wire.MASK)
+                _array(request, wire.REQUEST), {name: _array(request, name) for name in wire.INPUTS}
             )
             stream.attach(self._engine.submit(parsed, inputs, stream.emit))
         except EaselError as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .wire import EVENT, IMAGE, MASK, MODEL_NAME, MODEL_VERSION, PAYLOAD, REQUEST
+from .wire import EVENT, INPUTS, MODEL_NAME, MODEL_VERSION, PAYLOAD, REQUEST
+
+_OPTIONAL = ",\n".join(f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }}' for name in INPUTS)
 
 CONFIG = f"""name: "{MODEL_NAME}"
 backend: "python"
@@ -16,8 +18,7 @@ max_batch_size: 0
 model_transaction_policy {{ decoupled: true }}
 input [
   {{ name: "{REQUEST}" data_type: TYPE_UINT8 dims: [ -1 ] }},
-  {{ name: "{IMAGE}" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }},
-  {{ name: "{MASK}" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }}
+{_OPTIONAL}
 ]
 output [
   {{ name: "{EVENT}" data_type: TYPE_UINT8 dims: [ -1 ] }},

@@ -4,6 +4,8 @@ Request                                        Response (decoupled: many for one
     request  UINT8 [-1]  GenerationRequest       event    UINT8 [-1]  one event as JSON
     image    UINT8 [-1]  encoded, optional       payload  UINT8 [-1]  bytes of a preview or result, else empty
     mask     UINT8 [-1]  encoded, optional
+    control  UINT8 [-1]  encoded, optional
+    clip     UINT8 [-1]  encoded, optional
 
 JSON is UTF-8. A stream ends with Triton's final flag after a `result` or `error` event. Response parameters are not
 used: the release in the wheel lacks them. Nor are BYTES tensors: that release spoils them under numpy 2, while bytes
@@ -12,20 +14,22 @@ pass whole through DLPack.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from easel_api.errors import BadOutput, InvalidInput
-from easel_inference.generation import Event, GenerationRequest, InputImages, Message
+from easel_inference.generation import Event, GenerationRequest, Inputs, Message
 
 MODEL_NAME = "easel"
 MODEL_VERSION = "1"
 
 REQUEST = "request"
-IMAGE = "image"
-MASK = "mask"
+INPUTS = tuple(part.name for part in dataclasses.fields(Inputs))
+"""Names of the optional tensors: one for each part of `Inputs`."""
 EVENT = "event"
 PAYLOAD = "payload"
 
@@ -38,27 +42,24 @@ MAX_MESSAGE_BYTES = 2**31 - 1
 _EVENTS: TypeAdapter[Any] = TypeAdapter(Event)
 
 
-def encode_request(request: GenerationRequest, inputs: InputImages) -> dict[str, np.ndarray]:
-    """Tensors of a request by name; absent pictures have no tensor."""
+def encode_request(request: GenerationRequest, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Tensors of a request by name; absent inputs have no tensor."""
     tensors = {REQUEST: _bytes(request.model_dump_json(exclude_none=True).encode())}
-    for name, data in ((IMAGE, inputs.image), (MASK, inputs.mask)):
+    for name, data in inputs.named().items():
         if data is not None:
             tensors[name] = _bytes(data)
     return tensors
 
 
 def decode_request(
-    request: np.ndarray | None, image: np.ndarray | None, mask: np.ndarray | None
-) -> tuple[GenerationRequest, InputImages]:
-    """The request again; `InvalidInput` names the field that is wrong."""
+    request: np.ndarray | None, inputs: Mapping[str, np.ndarray | None]
+) -> tuple[GenerationRequest, Inputs]:
+    """The request again, its inputs by name; `InvalidInput` names the field that is wrong."""
     try:
         parsed = GenerationRequest.model_validate_json(b"" if request is None else request.tobytes())
     except ValidationError as error:
         raise invalid(error) from error
-    return parsed, InputImages(
-        image=None if image is None else image.tobytes(),
-        mask=None if mask is None else mask.tobytes(),
-    )
+    return parsed, Inputs(**{name: None if data is None else data.tobytes() for name, data in inputs.items()})
 
 
 def encode_message(message: Message) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from easel_inference.generation import (
     Accepted,
     Finished,
     GenerationRequest,
-    InputImages,
+    Inputs,
     Message,
     StepDone,
 )
@@ -64,7 +64,7 @@ class ScriptedBackend:
     _lock: Any = field(default_factory=threading.Lock)
 
     def generate(
-        self, request: GenerationRequest, inputs: InputImages, on_event: OnEvent, stop: threading.Event
+        self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event
     ) -> Result:
         with self._lock:
             self.asked.append(request.seed)
