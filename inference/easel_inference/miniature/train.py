@@ -22,6 +22,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -35,7 +36,8 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
-from safetensors.torch import save_file
+from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .judge import ANSWERS, Judge, load_judge, save_judge
@@ -53,6 +55,15 @@ SCHEDULE = {
 
 
 # --------------------------------------------------------------------------- the training loop
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a stage trains: `steps` steps where that is not 0, otherwise `seconds` by the clock."""
+
+    seconds: float
+    steps: int = 0
+    bf16: bool = False
+
+
 class Trainer:
     """AdamW with warm-up and cosine decay, an exponential moving average, and one CUDA graph per step."""
 
@@ -63,19 +74,29 @@ class Trainer:
         example: dict,
         *,
         rate: float,
-        seconds: float,
+        budget: Budget,
         average: float = 0.9995,
         weight_decay: float = 0.01,
         compiled: bool = False,
+        hurry: tuple = (),
     ):
+        """`hurry`: those of the parameters that learn ten times as fast."""
         self.parameters = [p for p in parameters if p.requires_grad]
         device = self.parameters[0].device
-        self.cuda, self.rate, self.seconds, self.decay = device.type == "cuda", rate, seconds, average
+        self.cuda, self.rate, self.budget, self.decay = device.type == "cuda", rate, budget, average
+        self.half = self.cuda or budget.bf16
         self.averages = [p.detach().clone() for p in self.parameters]
-        self.lr = torch.tensor(0.0, device=device) if self.cuda else 0.0
+        hasty = {id(p) for p in hurry}
+        groups = [
+            ([p for p in self.parameters if id(p) not in hasty], 1.0),
+            ([p for p in self.parameters if id(p) in hasty], 10.0),
+        ]
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=self.lr,
+            [
+                {"params": some, "lr": torch.tensor(0.0, device=device) if self.cuda else 0.0, "pace": pace}
+                for some, pace in groups
+                if some
+            ],
             betas=(0.9, 0.99),
             weight_decay=weight_decay,
             fused=self.cuda,
@@ -89,7 +110,7 @@ class Trainer:
         self.started = time.time()
 
     def _step(self):
-        with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.cuda, cache_enabled=False):
+        with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
             loss = self.loss(**self.batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
@@ -119,8 +140,10 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the time that has passed."""
-        return (time.time() - self.started) / self.seconds
+        """Share of the budget that is spent."""
+        if self.budget.steps:
+            return self.steps / self.budget.steps
+        return (time.time() - self.started) / self.budget.seconds
 
     def __call__(self, batch):
         """One step; gives the loss."""
@@ -128,11 +151,11 @@ class Trainer:
         rate = self.rate * min(1.0, done / 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         for key, value in batch.items():
             self.batch[key].copy_(value)
-        if self.cuda:
-            self.lr.fill_(rate)
-        else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+        for group in self.optimizer.param_groups:
+            if self.cuda:
+                group["lr"].fill_(rate * group["pace"])
+            else:
+                group["lr"] = rate * group["pace"]
         if self.graph is not None:
             self.graph.replay()
         else:
@@ -144,7 +167,7 @@ class Trainer:
         return self.last_loss
 
     def run(self, next_batch, save, *, report: float = 15, checkpoint: float = 45):
-        """Train until the time is over; ``save`` is called with the averaged weights in place."""
+        """Train until the budget is spent; ``save`` is called with the averaged weights in place."""
         self.started = time.time()
         last_report = last_save = self.started
         losses = []
@@ -153,7 +176,7 @@ class Trainer:
             if self.steps % 25 == 0 or not self.cuda:
                 losses.append(loss.item())  # waits for the GPU, so that the clock is honest
                 now = time.time()
-                if now - last_report > report or not self.cuda:
+                if now - last_report > report:
                     print(
                         f"  {now - self.started:5.0f} s  step {self.steps:6d}  loss {sum(losses) / len(losses):.4f}",
                         flush=True,
@@ -296,35 +319,74 @@ def mixed_scenes(count, device):
     return {key: torch.cat([stills[key], frames[key]]) for key in stills}
 
 
-@torch.no_grad()
-def latent_pool(args, count, *, frames=1, with_maps=False):
+def placed_scenes(count, device):
+    """Stills anywhere in the picture and of any size, some in the air: what a segmentation map may ask for."""
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand(count, device=device)
+
+    scene = sample_scenes(count, device)
+    scene["shift"], scene["scale"] = uniform(-0.45, 0.45), uniform(0.6, 1.3)
+    scene["lift"] = torch.where(uniform(0, 1) < 0.12, uniform(0.0, 0.45), scene["lift"])
+    scene["size"] = (scene["scale"] < 0.79).long() + 2 * (scene["scale"] > 1.1).long()  # 0 normal, 1 small, 2 large
+    return scene
+
+
+def turntable_scenes(count, device):
+    """Animations, two thirds of them rotating; those start at the front, so that the frame alone decides the view."""
+    scene = sample_scenes(count, device, motion=True, frames=FRAMES)
+    more = torch.rand(count, device=device) < 0.6
+    scene["motion"] = torch.where(more, 1, scene["motion"])
+    rotating = (scene["motion"] == 1)[:, None]
+    turn = torch.arange(FRAMES, device=device) * (2 * math.pi / FRAMES)
+    jitter = math.radians(8) * (torch.rand(count, 1, device=device) - 0.5)
+    scene["view"] = torch.where(rotating[:, 0], 0, scene["view"])
+    scene["azimuth"] = torch.where(rotating, turn + jitter, scene["azimuth"])
+    scene["lift"] = torch.where(rotating, 0.0, scene["lift"])
+    scene["shift"] = torch.where(rotating, 0.1 * torch.rand(count, 1, device=device) - 0.05, scene["shift"])
+    return scene
+
+
+def keep_pool(args, name, render):
+    """What `render` gives, a dictionary of tensors; from a file where ``--pools`` has it from an earlier run."""
+    if args.pools is None:
+        return render()
+    path = args.pools / f"{name}.safetensors"
+    if not path.exists():
+        args.pools.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.contiguous().cpu() for key, value in render().items()}, str(path))
+    return {key: value.to(args.device) for key, value in load_file(str(path)).items()}
+
+
+def latent_pool(args, count, *, scenes=mixed_scenes, frames=1, with_maps=False):
     """Render ``count`` scenes and encode them: latents, scenes, and class maps if asked for."""
+    pool = keep_pool(
+        args, f"{scenes.__name__}-{count}", lambda: render_pool(args, count, scenes, frames=frames, with_maps=with_maps)
+    )
+    latents, maps = pool.pop("latents"), pool.pop("maps", None)
+    print(f"  pool of {len(latents)}, latent std {latents[:2000].float().std():.3f}", flush=True)
+    return latents, pool, maps
+
+
+@torch.no_grad()
+def render_pool(args, count, scenes, *, frames=1, with_maps=False):
+    """Draw scenes, render and encode them: the scenes' tensors, `latents`, and `maps` if asked for."""
     vae = AutoencoderKL.from_pretrained(args.out / "base" / "vae").to(args.device).eval()
     vae.to(memory_format=torch.channels_last)
     encode = torch.compile(vae.encoder, dynamic=False) if args.compiled else vae.encoder
-    renderer, chunk = args.renderer, args.chunk
-    latents, scenes, maps, started = [], [], [], time.time()
+    chunk, started, parts = args.chunk, time.time(), []
     for _ in range(max(count * frames // chunk, 1)):
-        if frames > 1:
-            scene = sample_scenes(chunk // frames, args.device, motion=True, frames=frames)
-            pictures, _ = renderer(all_frames(scene))
-        else:
-            scene = mixed_scenes(chunk, args.device)
-            pictures, classes = renderer(scene)
-            if with_maps:
-                maps.append(classes)
+        scene = scenes(max(chunk // frames, 1), args.device)
+        pictures, classes = args.renderer(all_frames(scene) if frames > 1 else scene)
         with torch.autocast(args.device, torch.bfloat16, enabled=args.device == "cuda"):
             moments = vae.quant_conv(encode((pictures * 2 - 1).contiguous(memory_format=torch.channels_last)))
         mean = moments.float().chunk(2, 1)[0] * vae.config.scaling_factor
-        latents.append(mean.half().view(-1, frames, *mean.shape[1:]) if frames > 1 else mean.half())
-        scenes.append(scene)
-    latents = torch.cat(latents)
-    scenes = {key: torch.cat([scene[key] for scene in scenes]) for key in scenes[0]}
-    print(
-        f"  pool of {len(latents)} in {time.time() - started:.0f} s, latent std {latents[:2000].float().std():.3f}",
-        flush=True,
-    )
-    return latents, scenes, torch.cat(maps) if with_maps else None
+        scene["latents"] = mean.half().view(-1, frames, *mean.shape[1:]) if frames > 1 else mean.half()
+        if with_maps:
+            scene["maps"] = classes
+        parts.append(scene)
+    print(f"  rendered {len(parts) * chunk} pictures in {time.time() - started:.0f} s", flush=True)
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def take(scenes, rows):
@@ -375,7 +437,7 @@ def stage_judge(args):
         return total
 
     trainer = Trainer(
-        judge.parameters(), loss, batch(args.chunk), rate=2e-3, seconds=args.seconds, average=0.998, compiled=False
+        judge.parameters(), loss, batch(args.chunk), rate=2e-3, budget=args.budget, average=0.998, compiled=False
     )
 
     def save():
@@ -462,7 +524,7 @@ def stage_vae(args):
         loss,
         batch(),
         rate=1.2e-3,
-        seconds=args.seconds,
+        budget=args.budget,
         average=0.999,
         weight_decay=1e-4,
         compiled=args.compiled,
@@ -587,7 +649,7 @@ def stage_base(args):
         loss,
         batch(),
         rate=args.rate or 8e-4,
-        seconds=args.seconds,
+        budget=args.budget,
         compiled=args.compiled,
     )
 
@@ -627,50 +689,97 @@ def write_pipeline(args):
     StableDiffusionPipeline.from_pretrained(base)  # fails here if anything is missing
 
 
+def plain_attention(args, *models):
+    """On a CPU the plain products of attention are a quarter faster than the fused kernel's backward pass."""
+    for model in models:
+        model.to(memory_format=torch.channels_last)
+        if args.device == "cpu":
+            model.set_attn_processor(AttnProcessor())
+
+
 def stage_controlnet(args):
-    """A ControlNet on segmentation maps."""
+    """A ControlNet on segmentation maps.
+
+    The copied encoder understands latents, and nothing else.  So the map's embedding learns first, alone, to look like
+    the clean latents behind the map; from then on the copy sees where things are, and the zero convolutions, which
+    learn ten times as fast as the rest, have something to pass on.
+    """
     unet = UNet2DConditionModel.from_pretrained(args.out / "base" / "unet").to(args.device).requires_grad_(False)
     control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 48, 64)).to(args.device)
-    if (args.out / "controlnet-seg").exists():  # go on from where an earlier run stopped
+    fresh = not (args.out / "controlnet-seg").exists()
+    if not fresh:  # go on from where an earlier run stopped
         control = ControlNetModel.from_pretrained(args.out / "controlnet-seg").to(args.device)
     print(f"  {sum(p.numel() for p in control.parameters()) / 1e6:.2f} M parameters")
-    for model in (unet, control):
-        model.to(memory_format=torch.channels_last)
+    plain_attention(args, unet, control)
     encoder = load_text_encoder(args)
-    latents, scenes, maps = latent_pool(args, args.pool // 2, with_maps=True)
+    latents, scenes, maps = latent_pool(args, args.pool // 2, scenes=placed_scenes, with_maps=True)
     words = TokenWriter(CLIPTokenizer.from_pretrained(args.out / "base" / "tokenizer"), args.device)
     noise_process, size = Noise(args.device), args.batch
+    held_out = min(64, len(latents) // 2)  # the first ones
+
+    def draw(rows):
+        return {"clean": latents[rows].float(), "shapes": segmentation_picture(maps[rows])}
+
+    def some_rows():
+        return torch.randint(held_out, len(latents), (size,), device=args.device)
+
+    def resemble(clean, shapes):
+        wanted = F.conv2d(clean, unet.conv_in.weight, padding=1)
+        return F.mse_loss(control.controlnet_cond_embedding(shapes).float(), wanted)
+
+    if fresh:
+        embedding = Trainer(
+            control.controlnet_cond_embedding.parameters(),
+            resemble,
+            draw(some_rows()),
+            rate=3e-3,
+            budget=Budget(args.budget.seconds / 10, args.budget.steps // 10, args.budget.bf16),
+        )
+        embedding.run(lambda: draw(some_rows()), lambda: None)
 
     def batch():
-        rows = torch.randint(len(latents), (size,), device=args.device)
-        # The map shows size and view, so the words leave them out more often.
-        return {
-            "clean": latents[rows].float(),
+        rows = some_rows()
+        return draw(rows) | {
+            # The map shows size and view, so the words leave them out more often.
             "ids": words(take(scenes, rows), drop=3.0),
-            "shapes": segmentation_picture(maps[rows]),
             "noise": torch.randn(size, 4, 16, 16, device=args.device),
             # noisy steps more often: they decide where things go
             "step": (1000 * torch.rand(size, device=args.device).sqrt()).long(),
         }
 
-    def loss(clean, ids, shapes, noise, step):
+    def loss(clean, ids, shapes, noise, step, strength=1.0):
         noisy, target = noise_process(clean, noise, step)
         context = encoder(input_ids=ids).last_hidden_state
-        down, middle = control(noisy, step, context, shapes, return_dict=False)
+        down, middle = control(noisy, step, context, shapes, conditioning_scale=strength, return_dict=False)
         guess = unet(
             noisy, step, context, down_block_additional_residuals=down, mid_block_additional_residual=middle
         ).sample
         return F.mse_loss(guess.float(), target)
 
+    gates = [*control.controlnet_down_blocks.parameters(), *control.controlnet_mid_block.parameters()]
     trainer = Trainer(
         control.parameters(),
         loss,
         batch(),
-        rate=args.rate or 6e-4,
-        seconds=args.seconds,
-        average=0.998 if args.device == "cuda" else 0.985,
+        rate=args.rate or 3e-4,
+        budget=args.budget,
+        average=0.998,
+        hurry=gates,
     )
-    trainer.run(batch, lambda: save_half(control, args.out / "controlnet-seg"))
+    rows = torch.arange(held_out, device=args.device)
+    test = draw(rows) | {
+        "ids": words(take(scenes, rows), drop=3.0),
+        "noise": torch.randn(held_out, 4, 16, 16, device=args.device),
+        "step": torch.full((held_out,), 900, device=args.device),
+    }
+
+    def save():
+        save_half(control, args.out / "controlnet-seg")
+        with torch.no_grad(), torch.autocast(args.device, torch.bfloat16, enabled=trainer.half):
+            seen, unseen = loss(**test).item(), loss(**test, strength=0.0).item()
+        print(f"  held-out loss at step 900: {seen:.4f} with the map, {unseen:.4f} without", flush=True)
+
+    trainer.run(batch, save, checkpoint=45 if args.device == "cuda" else 180)
 
 
 def stage_motion(args):
@@ -689,11 +798,12 @@ def stage_motion(args):
         adapter.load_state_dict(MotionAdapter.from_pretrained(args.out / "motion").state_dict())
     print(f"  {sum(p.numel() for p in adapter.parameters()) / 1e6:.2f} M parameters")
     model = UNetMotionModel.from_unet2d(unet, adapter).to(args.device).requires_grad_(False)
+    plain_attention(args, model)
     moving = [p for name, p in model.named_parameters() if "motion_modules" in name]
     for parameter in moving:
         parameter.requires_grad_(True)
     encoder = load_text_encoder(args)
-    latents, scenes, _ = latent_pool(args, args.pool // FRAMES, frames=FRAMES)
+    latents, scenes, _ = latent_pool(args, args.pool // FRAMES, scenes=turntable_scenes, frames=FRAMES)
     words = TokenWriter(CLIPTokenizer.from_pretrained(args.out / "base" / "tokenizer"), args.device)
     noise_process, size = Noise(args.device), args.clips
 
@@ -712,7 +822,7 @@ def stage_motion(args):
         guess = model(noisy.transpose(1, 2), step, context).sample
         return F.mse_loss(guess.float().transpose(1, 2), target)
 
-    trainer = Trainer(moving, loss, batch(), rate=args.rate or 6e-4, seconds=args.seconds, average=0.9985)
+    trainer = Trainer(moving, loss, batch(), rate=args.rate or 6e-4, budget=args.budget, average=0.9985)
 
     def save():
         trained = model.state_dict()
@@ -729,6 +839,9 @@ def main():
     parser.add_argument("stage", choices=stages)
     parser.add_argument("--out", type=Path, default=Path("weights"))
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--steps", type=int, default=0, help="train so many steps, whatever the clock says")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 on a CPU too; pays where avx512_bf16 or AMX is")
+    parser.add_argument("--pools", type=Path, help="keep renders in this folder, and use those of an earlier run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=384, help="pictures per step (base, ControlNet)")
     parser.add_argument("--clips", type=int, default=64, help="animations per step (motion)")
@@ -742,6 +855,7 @@ def main():
     args = parser.parse_args()
     if args.tiny:
         args.batch, args.clips, args.vae_batch, args.pool, args.chunk = 4, 1, 2, 16, 8
+    args.budget = Budget(args.seconds, args.steps, args.bf16)
     args.compiled = args.compiled and args.device == "cuda"
     args.renderer = Renderer(
         supersample=1 if args.tiny else args.supersample, compiled=args.compiled, steps=16 if args.tiny else 44
