@@ -26,7 +26,7 @@ from .base import (
     Transition,
 )
 from .conditions import Condition
-from .tasks import TAKES, Takes, Task
+from .tasks import TAKES, Quality, Takes, Task, in_words
 from .uris import BUCKET_PATTERN, FILE_IN_CLUSTER, INPUT_PATTERN, no_climbing
 
 KIND = KindInfo(
@@ -54,17 +54,22 @@ VARIABLE_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 PREFIX_PATTERN = r"^([A-Za-z0-9][-._A-Za-z0-9]*/)*$"
 ENDPOINT_PATTERN = r"^https?://[^[:space:]@?#]+$"
 REGION_PATTERN = r"^[-a-z0-9]+$"
+COLOUR_PATTERN = r"^#[0-9a-f]{6}$"
 PATTERN_WORDS.update(
     {
         VARIABLE_PATTERN: "Letters, digits and _, starting with a letter.",
         PREFIX_PATTERN: "Folders of letters, digits, -, . and _, each followed by a slash and none starting with a dot, such as art/mugs/.",
         ENDPOINT_PATTERN: "http:// or https:// and a host, without user, password or query, such as https://s3.example.org.",
         REGION_PATTERN: "Lower-case letters, digits and -, such as eu-central-1.",
+        COLOUR_PATTERN: "# and six lower-case hex digits, in quotes, since YAML reads a bare # as a comment.",
     }
 )
 
 MAX_PROMPT = 8000
 """Characters of a prompt after its placeholders are filled."""
+
+DEFAULT_SCALE = 2
+"""How many times as wide and high an upscaled picture is."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 VariableName = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN, max_length=63)]
@@ -74,6 +79,8 @@ InputUri = Annotated[str, StringConstraints(pattern=INPUT_PATTERN, max_length=10
 Prefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN, max_length=512)]
 Seed = Annotated[int, Field(ge=0, le=4294967295)]
 Pixels = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
+Margin = Annotated[int, Field(ge=0, le=2048, multiple_of=8)]
+HexColour = Annotated[str, StringConstraints(pattern=COLOUR_PATTERN, max_length=7)]
 
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 CLIP_FORMATS = ("mp4", "gif", "webp")
@@ -84,6 +91,16 @@ class FailurePolicy(StrEnum):
 
     ALL_OR_NOTHING = "AllOrNothing"
     KEEP_PARTIAL = "KeepPartial"
+
+
+def _taking(taking: Callable[[Takes], bool]) -> list[str]:
+    """The tasks that take something, by name; printed, it is a list in CEL too."""
+    return [task.value for task, takes in TAKES.items() if taking(takes)]
+
+
+def _only(taking: Callable[[Takes], bool]) -> str:
+    """For a description: the tasks that take a field."""
+    return f"For {in_words(_taking(taking))} only."
 
 
 class Phase(StrEnum):
@@ -117,14 +134,27 @@ class BackendReference(ApiModel):
 class Prompt(ApiModel):
     """What the picture shows."""
 
-    text: Annotated[Text, Field(description="The prompt. {{name}} is replaced by each value of matrix.name.")]
+    text: Annotated[
+        Text,
+        Field(
+            description="The prompt. {{name}} is replaced by each value of matrix.name. "
+            f"For {in_words(_taking(lambda takes: not takes.prompt))} the name of one of the generator's classes."
+        ),
+    ]
     negative: Annotated[
         str, Field(max_length=4000, description="What the picture must not show; {{name}} works here too.")
     ] = ""
+    end: Annotated[
+        Text | None,
+        Field(
+            description="What the clip leads to, from what text says; {{name}} works here too. "
+            f"{_only(lambda takes: takes.end)}"
+        ),
+    ] = None
 
 
 class InputFile(ApiModel):
-    """A picture to start from."""
+    """A picture or clip to start from."""
 
     rules: ClassVar[tuple[Rule, ...]] = (no_climbing("uri", lambda source: source.uri),)
 
@@ -132,18 +162,53 @@ class InputFile(ApiModel):
         InputUri,
         Field(
             description="s3://BUCKET/KEY (read with the output store's endpoint and credentials), pvc://CLAIM/PATH in the "
-            "job's own namespace, or file://PATH, which only `easel run` accepts. PNG, JPEG or WebP."
+            "job's own namespace, or file://PATH, which only `easel run` accepts."
         ),
     ]
 
 
 class Inputs(ApiModel):
-    """Pictures that a task starts from."""
+    """Pictures and clips that a task starts from."""
 
-    image: Annotated[InputFile | None, Field(description="The picture to change.")] = None
-    mask: Annotated[
-        InputFile | None, Field(description="White where inpaint may change the image; same size as the image.")
+    image: Annotated[
+        InputFile | None,
+        Field(description=f"The picture to change: PNG, JPEG or WebP. {_only(lambda takes: takes.image)}"),
     ] = None
+    mask: Annotated[
+        InputFile | None,
+        Field(
+            description="Where the image may change, in a picture of its size: the white pixels, or those of "
+            f"parameters.maskColours. {_only(lambda takes: takes.mask)}"
+        ),
+    ] = None
+    control: Annotated[
+        InputFile | None,
+        Field(
+            description="The picture that a ControlNet follows, such as a segmentation map: PNG, JPEG or WebP. "
+            f"{_only(lambda takes: takes.control)}"
+        ),
+    ] = None
+    clip: Annotated[
+        InputFile | None,
+        Field(description=f"The clip to change: MP4, GIF or animated WebP. {_only(lambda takes: takes.clip)}"),
+    ] = None
+
+
+class Expand(ApiModel):
+    """How far a picture grows on each side."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=" || ".join(f"(has(self.{side}) && self.{side} > 0)" for side in ("left", "top", "right", "bottom")),
+            message="at least one of left, top, right and bottom must be above 0",
+            holds=lambda expand: expand.left + expand.top + expand.right + expand.bottom > 0,
+        ),
+    )
+
+    left: Annotated[Margin, Field(description="Pixels added on the left.")] = 0
+    top: Annotated[Margin, Field(description="Pixels added at the top.")] = 0
+    right: Annotated[Margin, Field(description="Pixels added on the right.")] = 0
+    bottom: Annotated[Margin, Field(description="Pixels added at the bottom.")] = 0
 
 
 class Parameters(ApiModel):
@@ -151,11 +216,13 @@ class Parameters(ApiModel):
 
     width: Annotated[
         Pixels | None,
-        Field(description="Width in pixels. Default: the model's own, or the input image's."),
+        Field(description="Width in pixels. Default: the model's own, or the input's as expand and scale let it grow."),
     ] = None
     height: Annotated[
         Pixels | None,
-        Field(description="Height in pixels. Default: the model's own, or the input image's."),
+        Field(
+            description="Height in pixels. Default: the model's own, or the input's as expand and scale let it grow."
+        ),
     ] = None
     steps: Annotated[int, Field(ge=1, le=200, description="Denoising steps.")] = 20
     guidance_scale: Annotated[
@@ -178,15 +245,71 @@ class Parameters(ApiModel):
         Field(
             gt=0,
             le=1,
-            description="Share of the input image that may change. Default: 0.8 for image-to-image, 1 for inpaint; other tasks take none.",
+            description="Share of the input that may change. Default: 0.8 for image-to-image, 1 for inpaint and outpaint, "
+            "0.3 for upscale, 0.9 for image-to-video, 0.7 for video-to-video; other tasks take none.",
         ),
     ] = None
     frames: Annotated[
-        int | None, Field(ge=2, le=256, description="Frames of a clip. Default: 8. text-to-video only.")
+        int | None,
+        Field(
+            ge=2,
+            le=256,
+            description="Frames of a clip. Default: 8, or what comes nearest of the numbers that the model can make. "
+            f"{_only(lambda takes: takes.video)}",
+        ),
     ] = None
     fps: Annotated[
-        int | None, Field(ge=1, le=60, description="Frames per second of a clip. Default: 8. text-to-video only.")
+        int | None,
+        Field(ge=1, le=60, description=f"Frames per second of a clip. Default: 8. {_only(lambda takes: takes.video)}"),
     ] = None
+    end_seed: Annotated[
+        Seed | None,
+        Field(
+            description=f"Seed that the clip leads to, from each of seeds. Default: none. {_only(lambda takes: takes.end)}"
+        ),
+    ] = None
+    mask_colours: Annotated[
+        list[HexColour] | None,
+        ListSet(),
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Colours of inputs.mask, a segmentation map then, whose pixels are drawn anew. "
+            f"Default: a white mask. {_only(lambda takes: takes.mask)}",
+        ),
+    ] = None
+    expand: Annotated[
+        Expand | None,
+        Field(description=f"How far the picture grows on each side. {_only(lambda takes: takes.expand)}"),
+    ] = None
+    scale: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            le=4,
+            description="How many times as wide and high the picture becomes. "
+            f"Default: {DEFAULT_SCALE}, unless width or height say. {_only(lambda takes: takes.scale)}",
+        ),
+    ] = None
+    truncation: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="How far a generator strays from its average picture: less is more alike and more flawless. "
+            f"Default: 1. {_only(lambda takes: takes.truncation)}",
+        ),
+    ] = None
+
+
+class AdapterUse(ApiModel):
+    """An adapter to use, and how much."""
+
+    name: Annotated[Name, Field(description="Name of a LoRA or ControlNet in the ModelDeployment's spec.adapters.")]
+    weight: Annotated[
+        float,
+        Field(ge=-4, le=4, description="How strongly it works; below 0 a LoRA works the other way round."),
+    ] = 1.0
 
 
 class SecretReference(ApiModel):
@@ -277,22 +400,46 @@ class Output(ApiModel):
 
 
 def _uris(spec: GenerationJobSpec) -> list[str]:
-    sources = (spec.inputs.image, spec.inputs.mask) if spec.inputs else ()
-    return [source.uri for source in sources if source is not None]
+    files = (getattr(spec.inputs, name) for name in Inputs.model_fields) if spec.inputs else ()
+    return [file.uri for file in files if file is not None]
 
 
-def _has_input(spec: GenerationJobSpec, name: str) -> bool:
-    return spec.inputs is not None and getattr(spec.inputs, name) is not None
+def _has_size(spec: GenerationJobSpec) -> bool:
+    return spec.parameters.width is not None or spec.parameters.height is not None
 
 
-def _tasks(taking: Callable[[Takes], bool]) -> str:
-    """The tasks that take something, as a list in CEL."""
-    return str([str(task) for task, takes in TAKES.items() if taking(takes)])
+def _needed_input(name: str) -> Rule:
+    """The tasks that take this input need it, the others take none."""
+    tasks = _taking(lambda takes: getattr(takes, name))
+    return Rule(
+        cel=f"(self.task in {tasks}) == (has(self.inputs) && has(self.inputs.{name}))",
+        message=f"{in_words(tasks)} {'need' if len(tasks) > 1 else 'needs'} inputs.{name}; other tasks take none",
+        holds=lambda spec: (spec.task in tasks) == (spec.inputs is not None and getattr(spec.inputs, name) is not None),
+        path=f"inputs.{name}",
+    )
 
 
-_NO_INPUT_STARTS_WITH = (
-    "(!has(self.inputs.image) || !self.inputs.image.uri.startsWith('{0}')) && "
-    "(!has(self.inputs.mask) || !self.inputs.mask.uri.startsWith('{0}'))"
+def _limited(name: str, taking: Callable[[Takes], bool]) -> Rule:
+    """A parameter of some tasks only."""
+    tasks, field = _taking(taking), Parameters.model_fields[name].alias
+    return Rule(
+        cel=f"self.task in {tasks} || !has(self.parameters) || !has(self.parameters.{field})",
+        message=f"{field} is for {in_words(tasks)} only",
+        holds=lambda spec: spec.task in tasks or getattr(spec.parameters, name) is None,
+        path=f"parameters.{field}",
+    )
+
+
+_WITHOUT_PROMPT = _taking(lambda takes: not takes.prompt)
+_WITH_END = _taking(lambda takes: takes.end)
+_NEEDING_END = _taking(lambda takes: takes.end and takes.prompt)
+"""Without an end such a clip would stand still; a generator without prompts finds its own way."""
+_EXPANDED = _taking(lambda takes: takes.expand)
+
+_HAS_SIZE = "has(self.parameters.width) || has(self.parameters.height)"
+
+_NO_INPUT_STARTS_WITH = " && ".join(
+    f"(!has(self.inputs.{name}) || !self.inputs.{name}.uri.startsWith('{{0}}'))" for name in Inputs.model_fields
 )
 
 
@@ -301,38 +448,57 @@ class GenerationJobSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel=f"(self.task in {_tasks(lambda takes: takes.image)}) == (has(self.inputs) && has(self.inputs.image))",
-            message="image-to-image and inpaint need inputs.image; other tasks take none",
-            holds=lambda spec: TAKES[spec.task].image == _has_input(spec, "image"),
-            path="inputs.image",
+            cel=f"self.task in {_WITHOUT_PROMPT} || (has(self.prompts) && self.prompts.size() > 0)",
+            message=f"every task but {in_words(_WITHOUT_PROMPT)} needs prompts",
+            holds=lambda spec: spec.task in _WITHOUT_PROMPT or bool(spec.prompts),
+            path="prompts",
         ),
         Rule(
-            cel=f"(self.task in {_tasks(lambda takes: takes.mask)}) == (has(self.inputs) && has(self.inputs.mask))",
-            message="inpaint needs inputs.mask; other tasks take none",
-            holds=lambda spec: TAKES[spec.task].mask == _has_input(spec, "mask"),
-            path="inputs.mask",
+            cel=f"self.task in {_WITH_END} || !has(self.prompts) || !self.prompts.exists(p, has(p.end))",
+            message=f"end is for {in_words(_WITH_END)} only",
+            holds=lambda spec: spec.task in _WITH_END or all(prompt.end is None for prompt in spec.prompts),
+            path="prompts",
         ),
         Rule(
-            cel=f"self.task in {_tasks(lambda takes: takes.strength)} || !has(self.parameters) || !has(self.parameters.strength)",
-            message="strength is for image-to-image and inpaint only",
-            holds=lambda spec: TAKES[spec.task].strength or spec.parameters.strength is None,
-            path="parameters.strength",
+            cel=f"!(self.task in {_NEEDING_END}) || (has(self.parameters) && has(self.parameters.endSeed)) || "
+            "!has(self.prompts) || self.prompts.all(p, has(p.end))",
+            message=f"{in_words(_NEEDING_END)} needs an end in each prompt, or parameters.endSeed",
+            holds=lambda spec: (
+                spec.task not in _NEEDING_END
+                or spec.parameters.end_seed is not None
+                or all(prompt.end is not None for prompt in spec.prompts)
+            ),
+            path="prompts",
+        ),
+        *(_needed_input(name) for name in Inputs.model_fields),
+        Rule(
+            cel=f"(self.task in {_EXPANDED}) == (has(self.parameters) && has(self.parameters.expand))",
+            message=f"{in_words(_EXPANDED)} needs parameters.expand; other tasks take none",
+            holds=lambda spec: (spec.task in _EXPANDED) == (spec.parameters.expand is not None),
+            path="parameters.expand",
         ),
         Rule(
-            cel=f"self.task in {_tasks(lambda takes: takes.video)} || !has(self.parameters) || !has(self.parameters.frames)",
-            message="frames is for text-to-video only",
-            holds=lambda spec: TAKES[spec.task].video or spec.parameters.frames is None,
-            path="parameters.frames",
+            cel=f"!(self.task in {_EXPANDED}) || !has(self.parameters) || !({_HAS_SIZE})",
+            message=f"{in_words(_EXPANDED)} takes no width and height: expand decides",
+            holds=lambda spec: spec.task not in _EXPANDED or not _has_size(spec),
+            path="parameters",
         ),
         Rule(
-            cel=f"self.task in {_tasks(lambda takes: takes.video)} || !has(self.parameters) || !has(self.parameters.fps)",
-            message="fps is for text-to-video only",
-            holds=lambda spec: TAKES[spec.task].video or spec.parameters.fps is None,
-            path="parameters.fps",
+            cel=f"!has(self.parameters) || !has(self.parameters.scale) || !({_HAS_SIZE})",
+            message="name either scale or width and height",
+            holds=lambda spec: spec.parameters.scale is None or not _has_size(spec),
+            path="parameters.scale",
         ),
+        _limited("strength", lambda takes: takes.strength),
+        _limited("frames", lambda takes: takes.video),
+        _limited("fps", lambda takes: takes.video),
+        _limited("end_seed", lambda takes: takes.end),
+        _limited("mask_colours", lambda takes: takes.mask),
+        _limited("scale", lambda takes: takes.scale),
+        _limited("truncation", lambda takes: takes.truncation),
         Rule(
             cel="!has(self.output) || !has(self.output.format) || "
-            f"(self.task in {_tasks(lambda takes: takes.video)} ? self.output.format in {list(CLIP_FORMATS)} "
+            f"(self.task in {_taking(lambda takes: takes.video)} ? self.output.format in {list(CLIP_FORMATS)} "
             f": self.output.format in {list(PICTURE_FORMATS)})",
             message="pictures are png, jpeg or webp; clips are mp4, gif or webp",
             holds=lambda spec: (
@@ -391,8 +557,14 @@ class GenerationJobSpec(ApiModel):
         ),
     ]
     prompts: Annotated[
-        list[Prompt], Immutable(), Field(min_length=1, max_length=256, description="What the pictures show.")
-    ]
+        list[Prompt],
+        Immutable(),
+        Field(
+            max_length=256,
+            description="What the pictures show. At least one, except that "
+            f"{in_words(_WITHOUT_PROMPT)} also go without.",
+        ),
+    ] = []
     matrix: Annotated[
         dict[VariableName, VariableValues],
         Immutable(),
@@ -401,8 +573,32 @@ class GenerationJobSpec(ApiModel):
             description=f"Values for the {{{{name}}}} of the prompts; every combination is made, at most {MAX_ITEMS} items in all.",
         ),
     ] = {}
-    inputs: Annotated[Inputs | None, Immutable(), Field(description="Pictures that the task starts from.")] = None
+    inputs: Annotated[
+        Inputs | None, Immutable(), Field(description="Pictures and clips that the task starts from.")
+    ] = None
     parameters: Annotated[Parameters, Immutable(), Field(description="How to make the pictures.")] = Parameters()
+    adapters: Annotated[
+        list[AdapterUse],
+        Immutable(),
+        ListMap(("name",)),
+        Field(max_length=8, description="Adapters of the ModelDeployment to use, by name."),
+    ] = []
+    quality: Annotated[
+        Quality | None,
+        Immutable(),
+        Field(
+            description="Exact computes every denoising step. Standard computes about three quarters of them and Draft about half; "
+            "the others are extrapolated, which is faster and shows in fine detail. Default: the model's spec.engine.quality."
+        ),
+    ] = None
+    reproducible: Annotated[
+        bool,
+        Immutable(),
+        Field(
+            description="Make the same bytes again on the same machine and versions. Items are then never computed together with "
+            "others, so a job of many takes longer."
+        ),
+    ] = False
     output: Annotated[Output, Immutable(), Field(description="Where results go and how they are encoded.")] = Output()
     max_attempts: Annotated[
         int, Immutable(), Field(ge=1, le=10, description="Tries for each item when the backend fails.")
@@ -439,8 +635,8 @@ class GenerationJobSpec(ApiModel):
         return math.prod(len(values) for values in self.matrix.values())
 
     def item_count(self) -> int:
-        """Number of items this job makes: prompts × matrix × seeds."""
-        return len(self.prompts) * self.combinations() * len(self.parameters.seeds)
+        """Number of items this job makes: prompts (one empty prompt when there are none) × matrix × seeds."""
+        return max(1, len(self.prompts)) * self.combinations() * len(self.parameters.seeds)
 
     def resolved_format(self) -> str:
         """Encoding of the results."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, Rule
 from .conditions import Condition
-from .tasks import AdapterKind, Task, tasks_of
+from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, tasks_of
 from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
 
 KIND = KindInfo(
@@ -68,6 +68,18 @@ CpuQuantity = Annotated[
 
 BUILTIN_MINIATURE = "builtin://miniature"
 BUILTIN_MOTION = "builtin://miniature/motion"
+BUILTIN_CONTROLNET = "builtin://miniature/controlnet-segmentation"
+BUILTIN_GAN = "builtin://miniature/generator-gan"
+BUILTIN_VAE = "builtin://miniature/generator-vae"
+
+BUILTIN_FAMILIES = {BUILTIN_MINIATURE: "StableDiffusion", BUILTIN_GAN: "Onnx", BUILTIN_VAE: "Onnx"}
+"""Families of the models that ship with Easel."""
+
+if TYPE_CHECKING:
+    Family = str
+else:
+    Family = Literal[*FAMILIES]
+    """The families are data, which a type checker cannot read."""
 
 
 class DType(StrEnum):
@@ -93,8 +105,9 @@ class Model(ApiModel):
     source: Annotated[
         ModelSource,
         Field(
-            description="A stock diffusers folder: builtin://miniature (shipped with Easel), pvc://CLAIM/PATH in the "
-            "object's own namespace, or file://PATH, which only `easel run` accepts. Weights are safetensors only."
+            description="A stock diffusers folder, or one with a generator as ONNX: builtin://miniature, "
+            "builtin://miniature/generator-gan or builtin://miniature/generator-vae (shipped with Easel), pvc://CLAIM/PATH in "
+            "the object's own namespace, or file://PATH, which only `easel run` accepts. Weights are safetensors or ONNX only."
         ),
     ]
     digest: Annotated[
@@ -104,8 +117,8 @@ class Model(ApiModel):
         ),
     ] = None
     family: Annotated[
-        Literal["StableDiffusion"] | None,
-        Field(description="Model family; read from the folder's model_index.json when absent."),
+        Family | None,
+        Field(description="Model family; read from the folder's model_index.json or generator.json when absent."),
     ] = None
 
 
@@ -115,8 +128,20 @@ class Adapter(ApiModel):
     rules: ClassVar[tuple[Rule, ...]] = (no_climbing("source", lambda adapter: adapter.source),)
 
     name: Annotated[Name, Field(description="Unique in this ModelDeployment.")]
-    kind: Annotated[AdapterKind, Field(description="Motion: an AnimateDiff motion adapter, for text-to-video.")]
-    source: Annotated[ModelSource, Field(description="Where its diffusers folder is; as in spec.model.source.")]
+    kind: Annotated[
+        AdapterKind,
+        Field(
+            description="Motion: an AnimateDiff motion adapter, for clips. ControlNet: draws what a segmentation map or another "
+            "control picture says. LoRA: a style or a subject, mixed in with the weight that a job names."
+        ),
+    ]
+    source: Annotated[
+        ModelSource,
+        Field(
+            description="Where its folder is; as in spec.model.source. Shipped with Easel: builtin://miniature/motion and "
+            "builtin://miniature/controlnet-segmentation."
+        ),
+    ]
 
 
 class Shape(ApiModel):
@@ -138,6 +163,13 @@ class Engine(ApiModel):
     max_concurrent_requests: Annotated[
         int, Field(ge=1, le=256, description="Requests that generate at once; more wait in the engine.")
     ] = 16
+    quality: Annotated[
+        Quality,
+        Field(
+            description="For jobs that name none: Exact computes every denoising step. Standard computes about three quarters of "
+            "them and Draft about half; the others are extrapolated, which is faster and shows in fine detail."
+        ),
+    ] = Quality.EXACT
 
 
 class Resources(ApiModel):
@@ -167,6 +199,13 @@ class Rollout(ApiModel):
     ] = RolloutStrategy.DRAIN
 
 
+_TAKEN = [f"{family}/{kind}" for family, kind in ADDED]
+_TAKEN_IN_WORDS = "; ".join(
+    f"{family} takes {in_words(kind for owner, kind in ADDED if owner == family)}"
+    for family in dict.fromkeys(family for family, _ in ADDED)
+)
+
+
 class ModelDeploymentSpec(ApiModel):
     """The desired state of a model that is served."""
 
@@ -189,6 +228,16 @@ class ModelDeploymentSpec(ApiModel):
             cel="!has(self.adapters) || self.adapters.filter(a, a.kind == 'Motion').size() <= 1",
             message="a model takes one Motion adapter at most",
             holds=lambda spec: sum(adapter.kind is AdapterKind.MOTION for adapter in spec.adapters) <= 1,
+            path="adapters",
+        ),
+        Rule(
+            cel=f"!has(self.adapters) || !has(self.model.family) || "
+            f"self.adapters.all(a, self.model.family + '/' + a.kind in {_TAKEN})",
+            message=f"the family takes no such adapter; {_TAKEN_IN_WORDS}",
+            holds=lambda spec: (
+                spec.model.family is None
+                or all((spec.model.family, adapter.kind) in ADDED for adapter in spec.adapters)
+            ),
             path="adapters",
         ),
         Rule(
@@ -216,7 +265,7 @@ class ModelDeploymentSpec(ApiModel):
 
     def known_tasks(self) -> frozenset[Task] | None:
         """The tasks this model will be able to do, or None while only the engine can tell (unknown family)."""
-        family = "StableDiffusion" if self.model.source == BUILTIN_MINIATURE else self.model.family
+        family = BUILTIN_FAMILIES.get(self.model.source, self.model.family)
         if family is None:
             return None
         return tasks_of(family, frozenset(adapter.kind for adapter in self.adapters))
@@ -263,7 +312,7 @@ class ModelDeploymentStatus(ApiModel):
 
 
 class ModelDeployment(ApiModel):
-    """A diffusion model served by NVIDIA Triton in pods of this namespace."""
+    """A model of pictures or clips, served by NVIDIA Triton in pods of this namespace."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         NAME_RULE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,7 +34,7 @@ class AdapterKind(StrEnum):
 
 
 class Quality(StrEnum):
-    """How many of a request's steps are computed; the others are extrapolated from the ones before."""
+    """How many of a request's steps are computed, fewest first; the others are extrapolated from the ones before."""
 
     DRAFT = "Draft"
     STANDARD = "Standard"
@@ -95,9 +96,7 @@ FAMILIES: dict[str, frozenset[Task]] = {
 """Model families that the engine serves and their tasks without adapters."""
 
 ADDED: dict[tuple[str, AdapterKind], frozenset[Task]] = {
-    ("StableDiffusion", AdapterKind.MOTION): frozenset(
-        {Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO, Task.VIDEO_TO_VIDEO}
-    ),
+    ("StableDiffusion", AdapterKind.MOTION): frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO, Task.VIDEO_TO_VIDEO}),
     ("StableDiffusion", AdapterKind.CONTROL_NET): frozenset({Task.SEGMENTATION_TO_IMAGE, Task.CONTROL_TO_IMAGE}),
     ("StableDiffusion", AdapterKind.LORA): frozenset(),
 }
@@ -108,3 +107,16 @@ def tasks_of(family: str, adapters: frozenset[AdapterKind] = frozenset()) -> fro
     """The tasks a model of this family can do with these adapters; none when the family is unknown."""
     added = (ADDED.get((family, kind), frozenset()) for kind in adapters)
     return FAMILIES.get(family, frozenset()).union(*added)
+
+
+def needed_for(task: Task) -> str:
+    """What a model needs to do the task, for a person: `an adapter of kind Motion or a model of family Wan or LTX`."""
+    kinds = dict.fromkeys(f"an adapter of kind {kind}" for (_, kind), tasks in ADDED.items() if task in tasks)
+    families = [family for family, tasks in FAMILIES.items() if task in tasks]
+    return " or ".join([*kinds, *([f"a model of family {' or '.join(families)}"] if families else [])])
+
+
+def in_words(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last

@@ -70,7 +70,7 @@ def test_no_command_is_wrong_input() -> None:
         ({"parameters": {"width": 130}}, "spec.parameters.width", "multiple of 8"),
         ({"parameters": {"width": 100000}}, "spec.parameters.width", "at most 4096"),
         ({"task": "text-to-imag"}, "spec.task", "Did you mean text-to-image?"),
-        ({"prompts": []}, "spec.prompts", "fewer than 1"),
+        ({"prompts": []}, "spec.prompts", "needs prompts"),
         ({"prompts": [{"negative": "x"}]}, "spec.prompts[0].text", "is missing"),
         ({"prompts": [{"text": "a secret {{colour}}"}]}, "spec.prompts[0].text", "colour"),
         (

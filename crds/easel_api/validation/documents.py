@@ -15,7 +15,7 @@ from easel_api.base import ApiModel
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
 from easel_api.schema import Schema, describe, described_spec, json_schema
-from easel_api.tasks import Task
+from easel_api.tasks import AdapterKind, needed_for
 
 from .metadata import metadata_problems
 from .problems import Documents, Place, Problem
@@ -144,16 +144,39 @@ def _same_names(documents: Documents, file: str) -> Iterator[Problem]:
 
 
 def _impossible(documents: Documents) -> Iterator[Problem]:
-    """Jobs for which every model they name is among the documents, and none can do the task."""
+    """Jobs for which every model they name is among the documents, and none can do the task or has an adapter."""
     for job in documents.jobs:
         named = [_models_named(reference.model_deployment, job, documents) for reference in job.spec.backends]
-        tasks = [model.spec.known_tasks() for models in named for model in models]
-        if all(named) and all(known is not None and job.spec.task not in known for known in tasks):
+        if all(named):
+            models = [model for found in named for model in found]
+            yield from _undoable(job, models)
+            yield from _missing_adapters(job, models)
+
+
+def _undoable(job: GenerationJob, models: list[ModelDeployment]) -> Iterator[Problem]:
+    tasks = [model.spec.known_tasks() for model in models]
+    if all(known is not None and job.spec.task not in known for known in tasks):
+        yield Problem(
+            f"none of the models that GenerationJob {job.metadata.name} names can do {job.spec.task}",
+            path="spec.backends",
+            found=", ".join(sorted({str(task) for known in tasks for task in known or ()})),
+            fix=f"It needs {needed_for(job.spec.task)}",
+        )
+
+
+def _missing_adapters(job: GenerationJob, models: list[ModelDeployment]) -> Iterator[Problem]:
+    # A Motion adapter makes clips by itself; a job uses the others by name.
+    usable = {
+        adapter.name for model in models for adapter in model.spec.adapters if adapter.kind is not AdapterKind.MOTION
+    }
+    for number, use in enumerate(job.spec.adapters):
+        if use.name not in usable:
+            meant = closest(use.name, sorted(usable))
             yield Problem(
-                f"none of the models that GenerationJob {job.metadata.name} names can do {job.spec.task}",
-                path="spec.backends",
-                found=", ".join(sorted({str(task) for known in tasks for task in known or ()})),
-                fix="text-to-video needs an adapter of kind Motion" if job.spec.task is Task.TEXT_TO_VIDEO else "",
+                f"no model that GenerationJob {job.metadata.name} names has a LoRA or ControlNet of this name",
+                path=f"spec.adapters[{number}].name",
+                found=use.name,
+                fix=f"Did you mean {meant}?" if meant else "Add it to spec.adapters of the ModelDeployment",
             )
 
 

@@ -21,6 +21,8 @@ def _texts(spec: GenerationJobSpec) -> Iterator[tuple[Loc, str]]:
     for number, prompt in enumerate(spec.prompts):
         yield ("spec", "prompts", number, "text"), prompt.text
         yield ("spec", "prompts", number, "negative"), prompt.negative
+        if prompt.end is not None:
+            yield ("spec", "prompts", number, "end"), prompt.end
 
 
 def _used(text: str) -> list[str]:
@@ -55,7 +57,7 @@ def _unused_variables(spec: GenerationJobSpec, place: Place) -> Iterator[Problem
 def _too_many_items(spec: GenerationJobSpec, place: Place) -> Iterator[Problem]:
     if spec.item_count() <= MAX_ITEMS:
         return
-    prompts, seeds = len(spec.prompts), len(spec.parameters.seeds)
+    prompts, seeds = max(1, len(spec.prompts)), len(spec.parameters.seeds)
     found = f"{prompts} prompts × {spec.combinations()} combinations × {seeds} seeds = {spec.item_count()}"
     loc = ("spec", "matrix") if spec.matrix else ("spec", "parameters", "seeds")
     yield place.problem(loc, f"a job makes at most {MAX_ITEMS} items", found=found, fix="Split the job")

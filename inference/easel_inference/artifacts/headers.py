@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from easel_api.errors import BadOutput
 
@@ -22,7 +22,7 @@ _MP4_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself."""
+    """What a file says of itself: its size upright, in pixels."""
 
     media_type: str
     width: int
@@ -36,9 +36,8 @@ def read_header(data: bytes) -> Header:
         return _mp4(data)
     try:
         with _opened(data) as picture:
-            return Header(
-                PICTURES[picture.format or ""], picture.width, picture.height, int(getattr(picture, "n_frames", 1))
-            )
+            width, height = picture.size[::-1] if _lies_on_its_side(picture) else picture.size
+            return Header(PICTURES[picture.format or ""], width, height, int(getattr(picture, "n_frames", 1)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, EOFError, struct.error) as error:
         raise BadOutput("not a PNG, JPEG, WebP, GIF or MP4 file", found=describe(data)) from error
 
@@ -50,6 +49,13 @@ def _opened(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=tuple(PICTURES))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _lies_on_its_side(picture: Image.Image) -> bool:
+    """Whether a camera stored the picture turned by a quarter and says so; everything that shows pictures turns it back."""
+    # Pillow would decode a whole PNG to look for what stands behind its pixels.
+    says = picture.format != "PNG" or "exif" in picture.info
+    return says and picture.getexif().get(ExifTags.Base.Orientation) in {5, 6, 7, 8}
 
 
 def describe(data: bytes) -> str:
@@ -74,18 +80,18 @@ def describe(data: bytes) -> str:
 
 
 def _mp4(data: bytes) -> Header:
-    width = height = frames = 0
+    width = height = 0
     try:
         for kind, body in _boxes(data):
             if kind == b"tkhd":
                 width, height = (value >> 16 for value in struct.unpack(">II", body[-8:]))
-            elif kind == b"stsz":
+            elif kind == b"stsz" and width and height:  # of a track of sound both are 0
                 frames = struct.unpack(">I", body[8:12])[0]
+                if frames:
+                    return Header("video/mp4", width, height, frames)
     except struct.error as error:
         raise BadOutput("a damaged MP4", found=f"{len(data)} bytes") from error
-    if not (width and height and frames):
-        raise BadOutput("an MP4 without a video track", found=f"{len(data)} bytes")
-    return Header("video/mp4", width, height, frames)
+    raise BadOutput("an MP4 without a video track", found=f"{len(data)} bytes")
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

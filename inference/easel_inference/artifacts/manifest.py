@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from easel_api.errors import ErrorReport, InvalidInput
-from easel_api.tasks import Task
-from easel_inference.generation import Timings
+from easel_api.tasks import Quality, Task
+from easel_inference.generation import AdapterUse, Expand, Timings
 
-MAX_BYTES = 64 * 2**20
-"""Far more than 1024 items with the longest prompts; a larger file is not ours."""
+MAX_BYTES = 128 * 2**20
+"""More than 1024 items with the longest prompts; a larger file is not ours."""
 
 
 class _Recorded(BaseModel):
@@ -42,6 +42,16 @@ class Requested(_Recorded):
     strength: float | None = None
     frames: int | None = None
     fps: int | None = None
+    end: str | None = None
+    """The prompt that the clip leads to."""
+    end_seed: int | None = None
+    adapters: tuple[AdapterUse, ...] = ()
+    mask_colours: tuple[str, ...] = ()
+    expand: Expand | None = None
+    scale: int | None = None
+    truncation: float | None = None
+    quality: Quality | None = None
+    reproducible: bool = False
 
 
 class Delivered(_Recorded):
@@ -57,11 +67,17 @@ class Delivered(_Recorded):
     frames: int = 1
     fps: int | None = None
     steps: int
+    computed_steps: int = 0
+    """Steps that the denoiser computed; the others were extrapolated."""
+    quality: Quality = Quality.EXACT
+    reproducible: bool = False
     model_digest: str
     dtype: str
     device: str
     versions: dict[str, str] = {}
     """Versions of the libraries that decide the pixels, by name."""
+    adapters: dict[str, str] = {}
+    """Digests of the adapters that took part, by name."""
     timings: Timings = Timings()
     reused: bool = False
     """True when the engine still held the result of an earlier attempt and made nothing again."""
@@ -84,10 +100,12 @@ class ManifestItem(_Recorded):
 
 
 class InputDigests(_Recorded):
-    """sha256 of the pictures that a job started from."""
+    """sha256 of the pictures and clips that a job started from."""
 
     image: str | None = None
     mask: str | None = None
+    control: str | None = None
+    clip: str | None = None
 
 
 class Manifest(_Recorded):

@@ -14,7 +14,7 @@ from pathlib import Path
 from easel_api.errors import EaselError, ExitCode, NotFound, Unsupported
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
-from easel_api.tasks import TAKES
+from easel_api.tasks import TAKES, needed_for
 from easel_inference.artifacts import keys
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.artifacts.manifest import ItemState
@@ -75,9 +75,7 @@ def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
             f"{found[0].metadata.name} cannot do this task",
             where=f"{job.metadata.name}: spec.task",
             found=job.spec.task.value,
-            fix="text-to-video needs an adapter of kind Motion in the ModelDeployment"
-            if TAKES[job.spec.task].video
-            else "Name another ModelDeployment",
+            fix=f"It needs {needed_for(job.spec.task)}",
         )
     return able[0]
 

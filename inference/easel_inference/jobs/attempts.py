@@ -92,7 +92,7 @@ class Maker:
             result = self.backend.generate(
                 item.request, self.inputs, lambda message: self._hear(item, message), self.stop
             )
-            verify(item.request, result)
+            verify(item.request, self.inputs, result)
             self._keep(item, result, attempt)
         except (Cancelled, JobFault):
             self.tally.stopped(item.id)
@@ -156,10 +156,14 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> Man
         frames=finished.frames,
         fps=finished.fps,
         steps=finished.steps,
+        computed_steps=finished.computed_steps,
+        quality=finished.quality,
+        reproducible=finished.reproducible,
         model_digest=finished.model_digest,
         dtype=finished.dtype,
         device=finished.device,
         versions=finished.versions,
+        adapters=finished.adapters,
         timings=finished.timings,
         reused=finished.reused,
     )
@@ -189,5 +193,14 @@ def _base(item: Item) -> ManifestItem:
             strength=request.strength,
             frames=request.frames,
             fps=request.fps,
+            end=request.end_prompt,
+            end_seed=request.end_seed,
+            adapters=request.adapters,
+            mask_colours=request.mask_colours,
+            expand=request.expand,
+            scale=request.scale,
+            truncation=request.truncation,
+            quality=request.quality,
+            reproducible=request.reproducible,
         ),
     )

@@ -1,11 +1,13 @@
-"""The pictures a job starts from, checked before anything is made.
+"""The pictures and clips a job starts from, checked before anything is made.
 
-What a file says of its size is read before a pixel is decoded, so that a bomb stays small; then it is decoded once, so that
-a truncated file is found here and not by the engine, item after item.
+What a file says of its size is read before a pixel is decoded, so that a bomb stays small; then a picture is decoded once, so
+that a truncated file is found here and not by the engine, item after item. A clip is not decoded: the worker has no video
+library, and many frames of a GIF cost more than a picture does.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ from easel_inference.generation import Inputs
 
 MAX_BYTES = 64 * 2**20
 MAX_SIDE = 4096
-_SMALLER = f"Name a picture file of at most {MAX_BYTES // 2**20} MiB"
-FORMATS = {"image/png", "image/jpeg", "image/webp"}
+_SMALLER = f"Name a file of at most {MAX_BYTES // 2**20} MiB"
+PICTURES = {"image/png", "image/jpeg", "image/webp"}
+CLIPS = {"video/mp4", "image/gif", "image/webp"}
 
 ReadS3 = Callable[[str, str], bytes | None]
 
@@ -40,28 +43,35 @@ class Sources:
 
 
 def load(spec: GenerationJobSpec, sources: Sources) -> Inputs:
-    """Both pictures as encoded bytes; `InvalidInput` or `NotFound` names the field, what was found and what to do."""
-    if spec.inputs is None:
-        return Inputs()
-    image, size = _picture(spec.inputs.image, "spec.inputs.image", sources)
-    mask, mask_size = _picture(spec.inputs.mask, "spec.inputs.mask", sources)
-    if size and mask_size and size != mask_size:
+    """All of them as encoded bytes; `InvalidInput` or `NotFound` names the field, what was found and what to do."""
+    named = [(part.name, getattr(spec.inputs, part.name, None)) for part in dataclasses.fields(Inputs)]
+    loaded = {name: _loaded(name, file, sources) for name, file in named if file is not None}
+    if "image" in loaded and "mask" in loaded:
+        _check_mask(loaded["mask"].header, loaded["image"].header)
+    return Inputs(**{name: part.data for name, part in loaded.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    data: bytes
+    header: Header
+
+
+def _loaded(name: str, file: InputFile, sources: Sources) -> _Loaded:
+    field = f"spec.inputs.{name}"
+    data = _bytes(file.uri, field, sources)
+    header = _clip(data, field) if name == "clip" else _picture(data, field)
+    return _Loaded(data, header)
+
+
+def _check_mask(mask: Header, image: Header) -> None:
+    if (mask.width, mask.height) != (image.width, image.height):
         raise InvalidInput(
             "the mask has another size than the image",
             where="spec.inputs.mask",
-            found=f"mask {mask_size[0]}×{mask_size[1]}, image {size[0]}×{size[1]}",
+            found=f"mask {mask.width}×{mask.height}, image {image.width}×{image.height}",
             fix="Give both the same width and height",
         )
-    return Inputs(image, mask)
-
-
-def _picture(source: InputFile | None, field: str, sources: Sources) -> tuple[bytes | None, tuple[int, int] | None]:
-    if source is None:
-        return None, None
-    data = _bytes(source.uri, field, sources)
-    header = _header(data, field)
-    _decode(data, field)
-    return data, (header.width, header.height)
 
 
 def _bytes(uri: str, field: str, sources: Sources) -> bytes:
@@ -93,21 +103,40 @@ def _from_folder(folder: Path, name: str) -> bytes | None:
     return DirectoryStore(folder).get(name, limit=MAX_BYTES)
 
 
-def _header(data: bytes, field: str) -> Header:
+def _picture(data: bytes, field: str) -> Header:
     try:
         header = read_header(data)
     except BadOutput:
         raise _not_a_picture(field, describe(data)) from None
-    if header.media_type not in FORMATS:
+    if header.media_type not in PICTURES:
         raise _not_a_picture(field, header.media_type)
+    _check_size(header, field)
+    _decode(data, field)
+    return header
+
+
+def _clip(data: bytes, field: str) -> Header:
+    try:
+        header = read_header(data)
+    except BadOutput as error:
+        is_mp4 = data[4:8] == b"ftyp"
+        raise _not_a_clip(field, f"{error.what}, {error.found}" if is_mp4 else describe(data)) from None
+    if header.media_type not in CLIPS:
+        raise _not_a_clip(field, header.media_type)
+    if header.frames < 2:
+        raise _not_a_clip(field, f"one frame of {header.media_type}")
+    _check_size(header, field)
+    return header
+
+
+def _check_size(header: Header, field: str) -> None:
     if max(header.width, header.height) > MAX_SIDE:
         raise InvalidInput(
-            f"an input picture may have {MAX_SIDE} pixels a side at most",
+            f"an input may have {MAX_SIDE} pixels a side at most",
             where=field,
             found=f"{header.width}×{header.height} pixels",
             fix="Scale it down",
         )
-    return header
 
 
 def _decode(data: bytes, field: str) -> None:
@@ -125,3 +154,8 @@ def _decode(data: bytes, field: str) -> None:
 
 def _not_a_picture(field: str, found: str) -> InvalidInput:
     return InvalidInput("not a picture", where=field, found=found, fix="Name a PNG, JPEG or WebP file")
+
+
+def _not_a_clip(field: str, found: str) -> InvalidInput:
+    fix = "Name an MP4 that is not fragmented, a GIF or an animated WebP, of two frames or more"
+    return InvalidInput("not a clip", where=field, found=found, fix=fix)

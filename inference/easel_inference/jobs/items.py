@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import cast
 
 from easel_api.errors import InvalidInput
-from easel_api.generationjob import MAX_ITEMS, PLACEHOLDER, GenerationJobSpec, Prompt
-from easel_inference.generation import Encoding, GenerationRequest, PreviewOptions
+from easel_api.generationjob import MAX_ITEMS, PLACEHOLDER, GenerationJobSpec, Inputs
+from easel_inference.generation import UNDECISIVE, AdapterUse, Encoding, Expand, GenerationRequest, PreviewOptions
 
 MAX_PROMPT = 8000
 """Characters of a prompt once its variables are filled in; `GenerationRequest` takes no more."""
+
+_LEFT_OUT_UNSET = ("adapters", "mask_colours", "reproducible")
+"""Left out of what defines an item while they say nothing: items that older releases made keep their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def expand(spec: GenerationJobSpec) -> tuple[Item, ...]:
         raise InvalidInput(
             f"a job makes at most {MAX_ITEMS} items",
             where="spec.matrix" if spec.matrix else "spec.parameters.seeds",
-            found=f"{len(spec.prompts)} prompts × {spec.combinations()} combinations × {len(spec.parameters.seeds)} seeds"
+            found=f"{max(1, len(spec.prompts))} prompts × {spec.combinations()} combinations × {len(spec.parameters.seeds)} seeds"
             f" = {spec.item_count()}",
             fix="Split the job",
         )
@@ -52,6 +55,8 @@ def expand(spec: GenerationJobSpec) -> tuple[Item, ...]:
 def spec_hash(spec: GenerationJobSpec) -> str:
     """Hash of what decides the results; how the job runs (suspend, attempts, deadline, store, …) is left out."""
     decisive = {"task", "backends", "prompts", "matrix", "inputs", "parameters"}
+    # These came later: a job that says nothing of them keeps its hash.
+    decisive |= {name for name in ("adapters", "quality", "reproducible") if getattr(spec, name)}
     content = spec.model_dump(mode="json", by_alias=True, include=decisive, exclude_none=True)
     content["format"] = spec.resolved_format()
     return _sha256(content)
@@ -59,27 +64,66 @@ def spec_hash(spec: GenerationJobSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
+    """What one item says in words, with its seed."""
+
     prompt: str
     negative: str
+    end: str | None
     variables: Mapping[str, str]
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A prompt with its placeholders, and where it stands."""
+
+    where: str
+    texts: Mapping[str, str]
+
+    def check(self, spec: GenerationJobSpec) -> None:
+        """Raises `InvalidInput` for a placeholder that the matrix does not fill."""
+        for field, text in self.texts.items():
+            unknown = sorted(set(PLACEHOLDER.findall(text)) - set(spec.matrix))
+            if unknown:
+                raise InvalidInput(
+                    "the prompt uses a variable that the matrix does not have",
+                    where=f"{self.where}.{field}",
+                    found="{{" + unknown[0] + "}}",
+                    fix=f"Add spec.matrix.{unknown[0]}, or correct the name",
+                )
+
+    def filled(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Its texts with the variables in place."""
+        return {field: _filled(text, variables, f"{self.where}.{field}") for field, text in self.texts.items()}
+
+
+def _templates(spec: GenerationJobSpec) -> list[_Template]:
+    """The prompts; one empty prompt when there are none, for a generator needs no words."""
+    if not spec.prompts:
+        return [_Template("spec.prompts", {"text": "", "negative": ""})]
+    return [
+        _Template(f"spec.prompts[{number}]", prompt.model_dump(exclude_none=True))
+        for number, prompt in enumerate(spec.prompts)
+    ]
+
+
 def _texts(spec: GenerationJobSpec) -> Iterator[_Text]:
     names = sorted(spec.matrix)
-    for number, prompt in enumerate(spec.prompts):
-        _check_placeholders(prompt, number, spec)
+    for template in _templates(spec):
+        template.check(spec)
         for values in itertools.product(*(spec.matrix[name] for name in names)):
             variables = dict(zip(names, values, strict=True))
-            text = _filled(prompt.text, variables, f"spec.prompts[{number}].text")
-            negative = _filled(prompt.negative, variables, f"spec.prompts[{number}].negative")
+            filled = template.filled(variables)
             for seed in spec.parameters.seeds:
-                yield _Text(text, negative, variables, seed)
+                yield _Text(filled["text"], filled["negative"], filled.get("end"), variables, seed)
 
 
-def _item(spec: GenerationJobSpec, index: int, text: _Text, sources: tuple[str, str]) -> Item:
+def _item(spec: GenerationJobSpec, index: int, text: _Text, sources: tuple[str, ...]) -> Item:
     unnamed = _request(spec, "unnamed", text)
-    defining = unnamed.model_dump(mode="json", exclude={"id", "previews"}, exclude_none=True)
+    defining = unnamed.model_dump(mode="json", exclude=set(UNDECISIVE), exclude_none=True)
+    for name in _LEFT_OUT_UNSET:
+        if not defining[name]:
+            del defining[name]
     short = _sha256([defining, *sources])[:8]
     return Item(unnamed.model_copy(update={"id": f"{index:04d}-{short}"}), text.variables)
 
@@ -99,21 +143,21 @@ def _request(spec: GenerationJobSpec, item_id: str, text: _Text) -> GenerationRe
         strength=parameters.strength,
         frames=parameters.frames,
         fps=parameters.fps,
+        end_prompt=text.end,
+        end_seed=parameters.end_seed,
+        # By name and in order, since neither a list map nor a set says anything by its order.
+        adapters=tuple(
+            AdapterUse(name=use.name, weight=use.weight) for use in sorted(spec.adapters, key=lambda use: use.name)
+        ),
+        mask_colours=tuple(sorted(parameters.mask_colours or ())),
+        expand=None if parameters.expand is None else Expand(**parameters.expand.model_dump()),
+        scale=parameters.scale,
+        truncation=parameters.truncation,
+        quality=spec.quality,
+        reproducible=spec.reproducible,
         encoding=cast("Encoding", spec.resolved_format()),
         previews=None if previews is None else PreviewOptions(every_steps=previews.every_steps, size=previews.size),
     )
-
-
-def _check_placeholders(prompt: Prompt, number: int, spec: GenerationJobSpec) -> None:
-    for field, text in (("text", prompt.text), ("negative", prompt.negative)):
-        unknown = sorted(set(PLACEHOLDER.findall(text)) - set(spec.matrix))
-        if unknown:
-            raise InvalidInput(
-                "the prompt uses a variable that the matrix does not have",
-                where=f"spec.prompts[{number}].{field}",
-                found="{{" + unknown[0] + "}}",
-                fix=f"Add spec.matrix.{unknown[0]}, or correct the name",
-            )
 
 
 def _filled(text: str, variables: Mapping[str, str], where: str) -> str:
@@ -128,11 +172,12 @@ def _filled(text: str, variables: Mapping[str, str], where: str) -> str:
     return filled
 
 
-def _input_uris(spec: GenerationJobSpec) -> tuple[str, str]:
-    inputs = spec.inputs
-    if inputs is None:
-        return "", ""
-    return (inputs.image.uri if inputs.image else "", inputs.mask.uri if inputs.mask else "")
+def _input_uris(spec: GenerationJobSpec) -> tuple[str, ...]:
+    """Of image and mask an empty text when there is none, for older ids have them; of the others only what there is."""
+    files = {name: getattr(spec.inputs, name, None) for name in Inputs.model_fields}
+    return tuple(
+        file.uri if file else "" for name, file in files.items() if file is not None or name in {"image", "mask"}
+    )
 
 
 def _sha256(content: object) -> str:

@@ -205,10 +205,7 @@ class _Queue(Iterator[Item]):
 
 
 def _empty_manifest(job: Job, inputs: Inputs, total: int) -> Manifest:
-    digests = InputDigests(
-        image=None if inputs.image is None else sha256_of(inputs.image),
-        mask=None if inputs.mask is None else sha256_of(inputs.mask),
-    )
+    digests = InputDigests(**{name: None if data is None else sha256_of(data) for name, data in inputs.named().items()})
     return Manifest(
         job=job.name,
         namespace=job.namespace,

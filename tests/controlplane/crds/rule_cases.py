@@ -29,10 +29,25 @@ class Case:
 IMAGE = {"image": {"uri": "s3://art/in/mug.png"}}
 BOTH = IMAGE | {"mask": {"uri": "s3://art/in/mask.png"}}
 CLAIM = {"store": {"persistentVolumeClaim": {"claimName": "art"}}}
+CONTROL = {"control": {"uri": "s3://art/in/map.png"}}
+CLIP = {"clip": {"uri": "s3://art/in/ball.mp4"}}
+GROWN = {"expand": {"left": 64}}
+LEADING = [{"text": "a red mug", "end": "a blue mug"}]
 MOTION = {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}
+LORA = {"name": "watercolour", "kind": "LoRA", "source": "pvc://loras/watercolour"}
+CONTROLNET = {"name": "map", "kind": "ControlNet", "source": "builtin://miniature/controlnet-segmentation"}
 FILE = "file:// works with `easel run` only; in a cluster use"
 NO_CLIMBING = "a path must not climb: remove the .. from it"
 NAME = "a name has at most 52 lower-case letters, digits and -, with a letter or digit at both ends"
+PROMPTS = "every task but latent-to-image and latent-to-video needs prompts"
+END = "interpolation needs an end in each prompt, or parameters.endSeed"
+NEEDS_IMAGE = "image-to-image, inpaint, outpaint, upscale and image-to-video need inputs.image; other tasks take none"
+NEEDS_MASK = "inpaint needs inputs.mask; other tasks take none"
+NEEDS_CONTROL = "segmentation-to-image and control-to-image need inputs.control; other tasks take none"
+NEEDS_CLIP = "video-to-video needs inputs.clip; other tasks take none"
+NEEDS_EXPAND = "outpaint needs parameters.expand; other tasks take none"
+CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent-to-video"
+ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA"
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
 INPUT_STORE = "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing"
 
@@ -57,6 +72,24 @@ def named(manifest: Manifest, name: str) -> Manifest:
     return edited(manifest, "metadata.name", name)
 
 
+def with_control(uri: str, **more: object) -> Manifest:
+    return job(task="control-to-image", inputs={"control": {"uri": uri}}, **more)
+
+
+def with_clip(uri: str, **more: object) -> Manifest:
+    return job(task="video-to-video", inputs={"clip": {"uri": uri}}, **more)
+
+
+def asking(task: str, inputs: Manifest | None = None, **parameters: object) -> Manifest:
+    """A job of that task with these parameters."""
+    return job(task=task, parameters=parameters, **({} if inputs is None else {"inputs": inputs}))
+
+
+def latent(**spec: object) -> Manifest:
+    """A job of a task that goes without prompts."""
+    return edited(job(task="latent-to-video", **spec), "spec.prompts", ...)
+
+
 def with_matrix(name: str) -> Manifest:
     return job(prompts=[{"text": "a {{" + name + "}} mug"}], matrix={name: ["red"]})
 
@@ -71,29 +104,69 @@ CREATING = [
         job(),
         job(output={"store": CLAIM["store"] | {"s3": {"bucket": "art"}}}),
     ),
+    gen(PROMPTS, latent(), edited(job(), "spec.prompts", ...)),
+    gen(PROMPTS, job(task="latent-to-image", prompts=[]), job(prompts=[])),
     gen(
-        "image-to-image and inpaint need inputs.image; other tasks take none",
-        job(task="image-to-image", inputs=IMAGE),
-        job(task="image-to-image"),
-    ),
-    gen("image-to-image and inpaint need inputs.image; other tasks take none", job(), job(inputs=IMAGE)),
-    gen(
-        "inpaint needs inputs.mask; other tasks take none", job(task="inpaint", inputs=BOTH), job(task="inpaint", inputs=IMAGE)
+        "end is for interpolation and latent-to-video only",
+        job(task="interpolation", prompts=LEADING),
+        job(task="text-to-video", prompts=[{"text": "a mug"}, *LEADING]),
     ),
     gen(
-        "inpaint needs inputs.mask; other tasks take none",
-        job(task="image-to-image", inputs=IMAGE),
-        job(task="image-to-image", inputs=BOTH),
+        "endSeed is for interpolation and latent-to-video only",
+        latent(parameters={"endSeed": 2}),
+        asking("text-to-video", endSeed=2),
+    ),
+    gen(END, job(task="interpolation", prompts=LEADING), job(task="interpolation")),
+    gen(END, asking("interpolation", endSeed=2), job(task="interpolation", prompts=[*LEADING, {"text": "a mug"}])),
+    gen(NEEDS_IMAGE, job(task="image-to-image", inputs=IMAGE), job(task="image-to-image")),
+    gen(NEEDS_IMAGE, asking("outpaint", IMAGE, **GROWN), asking("outpaint", **GROWN)),
+    gen(NEEDS_IMAGE, job(), job(inputs=IMAGE)),
+    gen(NEEDS_MASK, job(task="inpaint", inputs=BOTH), job(task="inpaint", inputs=IMAGE)),
+    gen(NEEDS_MASK, job(task="image-to-image", inputs=IMAGE), job(task="image-to-image", inputs=BOTH)),
+    gen(NEEDS_CONTROL, job(task="segmentation-to-image", inputs=CONTROL), job(task="segmentation-to-image")),
+    gen(NEEDS_CONTROL, job(task="upscale", inputs=IMAGE), job(task="upscale", inputs=IMAGE | CONTROL)),
+    gen(NEEDS_CLIP, job(task="video-to-video", inputs=CLIP), job(task="video-to-video")),
+    gen(NEEDS_CLIP, job(task="image-to-video", inputs=IMAGE), job(task="image-to-video", inputs=IMAGE | CLIP)),
+    gen(NEEDS_EXPAND, asking("outpaint", IMAGE, **GROWN), asking("outpaint", IMAGE)),
+    gen(NEEDS_EXPAND, asking("upscale", IMAGE), asking("upscale", IMAGE, **GROWN)),
+    gen(
+        "at least one of left, top, right and bottom must be above 0",
+        asking("outpaint", IMAGE, expand={"left": 0, "bottom": 8}),
+        asking("outpaint", IMAGE, expand={"left": 0, "bottom": 0}),
     ),
     gen(
-        "strength is for image-to-image and inpaint only",
-        job(task="image-to-image", inputs=IMAGE, parameters={"strength": 0.5}),
-        job(parameters={"strength": 0.5}),
+        "at least one of left, top, right and bottom must be above 0",
+        asking("outpaint", IMAGE, expand={"right": 2048}),
+        asking("outpaint", IMAGE, expand={}),
     ),
     gen(
-        "frames is for text-to-video only", job(task="text-to-video", parameters={"frames": 8}), job(parameters={"frames": 8})
+        "outpaint takes no width and height: expand decides",
+        asking("outpaint", IMAGE, **GROWN),
+        asking("outpaint", IMAGE, height=64, **GROWN),
     ),
-    gen("fps is for text-to-video only", job(task="text-to-video", parameters={"fps": 8}), job(parameters={"fps": 8})),
+    gen(
+        "name either scale or width and height",
+        asking("upscale", IMAGE, width=256, height=256),
+        asking("upscale", IMAGE, width=256, scale=2),
+    ),
+    gen(
+        "strength is for image-to-image, inpaint, outpaint, upscale, image-to-video and video-to-video only",
+        asking("video-to-video", CLIP, strength=0.5),
+        asking("text-to-image", strength=0.5),
+    ),
+    gen(f"frames is for {CLIPS} only", asking("text-to-video", frames=8), asking("text-to-image", frames=8)),
+    gen(f"fps is for {CLIPS} only", asking("image-to-video", IMAGE, fps=8), asking("image-to-image", IMAGE, fps=8)),
+    gen(
+        "maskColours is for inpaint only",
+        asking("inpaint", BOTH, maskColours=["#dc143c"]),
+        asking("segmentation-to-image", CONTROL, maskColours=["#dc143c"]),
+    ),
+    gen("scale is for upscale only", asking("upscale", IMAGE, scale=4), asking("image-to-image", IMAGE, scale=4)),
+    gen(
+        "truncation is for latent-to-image and latent-to-video only",
+        asking("latent-to-image", truncation=0.7),
+        asking("text-to-image", truncation=0.7),
+    ),
     gen(FORMATS, edited(job(), "spec.output.format", "webp"), edited(job(), "spec.output.format", "mp4")),
     gen(
         FORMATS,
@@ -104,6 +177,10 @@ CREATING = [
     gen("a job in a cluster needs output.store", job(), edited(job(), "spec.output", ...)),
     gen(f"{FILE} s3:// or pvc://", with_image("pvc://in/mug.png"), with_image("file:///mug.png")),
     gen(f"{FILE} s3:// or pvc://", with_mask("pvc://in/mask.png"), with_mask("file:///mask.png")),
+    gen(f"{FILE} s3:// or pvc://", with_control("pvc://in/map.png"), with_control("file:///map.png")),
+    gen(f"{FILE} s3:// or pvc://", with_clip("pvc://in/ball.mp4"), with_clip("file:///ball.mp4")),
+    gen(INPUT_STORE, with_clip("pvc://in/a.gif", output=CLAIM), with_clip("s3://art/a.gif", output=CLAIM)),
+    gen(INPUT_STORE, with_control("pvc://in/a.png", output=CLAIM), with_control("s3://art/a.png", output=CLAIM)),
     gen(INPUT_STORE, with_image("pvc://in/mug.png", output=CLAIM), with_image("s3://art/mug.png", output=CLAIM)),
     gen(NO_CLIMBING, with_image("s3://art/a..b.png"), with_image("pvc://in/a/../../b.png")),
     gen(NO_CLIMBING, with_mask("pvc://in/a.png"), with_mask("pvc://in/..")),
@@ -124,6 +201,16 @@ CREATING = [
     ),
     mdep(NO_CLIMBING, model(adapters=[MOTION]), model(adapters=[MOTION | {"source": "pvc://models/.."}])),
     mdep("a model takes one Motion adapter at most", model(adapters=[MOTION]), model(adapters=[MOTION, MOTION | {"name": "b"}])),
+    mdep(
+        ADAPTERS,
+        model(model={"source": "pvc://models/sd", "family": "StableDiffusion"}, adapters=[MOTION]),
+        model(model={"source": "pvc://models/gan", "family": "Onnx"}, adapters=[MOTION]),
+    ),
+    mdep(
+        ADAPTERS,
+        model(model={"source": "pvc://models/gan"}, adapters=[MOTION]),
+        model(model={"source": "pvc://models/flux", "family": "Flux"}, adapters=[MOTION | {"kind": "LoRA"}]),
+    ),
     mdep(
         "gpuProduct needs gpus of at least 1",
         model(resources={"gpus": 1, "gpuProduct": "NVIDIA-H100-80GB-HBM3"}),
@@ -152,11 +239,17 @@ CHANGING = [
     fixed("backends", job(), job(backends=[{"modelDeployment": "other"}])),
     fixed("prompts", job(), job(prompts=[{"text": "a blue mug"}])),
     fixed("prompts", job(), job(prompts=[{"text": "a red mug"}, {"text": "a blue mug"}])),
+    fixed("prompts", latent(), latent(prompts=[])),
+    fixed("prompts", job(task="latent-to-video"), latent()),
     fixed("inputs", with_image("s3://art/a.png"), with_image("s3://art/b.png")),
     fixed(
         "output", job(output={"store": {"s3": {"bucket": "art"}}}), job(output={"store": {"s3": {"bucket": "other"}}})
     ),
     *optional("parameters", {"steps": 20}, {"steps": 21}),
+    *optional("parameters", {"endSeed": 1}, {"endSeed": 2}, task="latent-to-video"),
+    *optional("adapters", [{"name": "a"}], [{"name": "a", "weight": 0.5}]),
+    *optional("quality", "Draft", "Exact"),
+    *optional("reproducible", True, False),
     *optional("maxAttempts", 3, 4),
     *optional("failurePolicy", "AllOrNothing", "KeepPartial"),
     *optional("deadlineSeconds", 60, 61),
@@ -173,11 +266,15 @@ BOUNDS = [
     ("spec.parameters.steps", [1, 200], [0, 201]),
     ("spec.parameters.guidanceScale", [0, 50, 3.5], [-0.1, 50.1, "4"]),
     ("spec.parameters.seeds", [[0], [4294967295], [1, 2]], [[], [-1], [4294967296], [1, 1], 1, [None]]),
+    ("spec.adapters", [[], [{"name": "a", "weight": -4}, {"name": "b", "weight": 4}]], [[{"name": "a"}] * 2, [{"weight": 1}], [{"name": "A"}], [{"name": "a", "weight": 4.1}], [{"name": f"a{n}"} for n in range(9)]]),
+    ("spec.quality", ["Draft", "Standard", "Exact", None], ["draft", "", 1]),
+    ("spec.reproducible", [True, False, None], ["yes", 1]),
     ("spec.maxAttempts", [1, 10], [0, 11]),
     ("spec.deadlineSeconds", [1, 2592000], [0, 2592001]),
     ("spec.backends", [[{"modelDeployment": "m"}] * 8], [[], [{"modelDeployment": "m"}] * 9, [{"modelDeployment": "M"}]]),
     ("spec.prompts[0].text", ["x", "é" * 4000, "no\nway"], ["", "é" * 4001, 7, None]),
     ("spec.prompts[0].negative", ["", "x" * 4000], ["x" * 4001, False]),
+    ("spec.prompts", [[{"text": "x"}] * 256], [[], [{"text": "x"}] * 257, [{"text": "x", "end": ""}]]),
     ("spec.output.store.s3.bucket", ["art", "a" * 63, "a.b"], ["ab", "Art", "a" * 64, "-art", "art\n"]),
     ("spec.output.store.s3.prefix", ["", "a/b/"], ["a", "/a/", "../", "a//", "a/.b/"]),
     ("spec.output.store.s3.endpoint", ["http://s3:7070"], ["s3:7070", "http://u:p@s3", "http://s3?x", "http://s 3", "http://"]),
@@ -186,6 +283,15 @@ BOUNDS = [
 ]  # fmt: skip
 """Fields of a GenerationJob with values that are right and wrong."""
 
+TASK_BOUNDS = [
+    (asking("outpaint", IMAGE), "spec.parameters.expand", [{"top": 2048}, {"left": 8, "right": 16}], [{"top": 2056}, {"top": 4}, {"top": -8}, {"up": 8}, 8]),
+    (asking("upscale", IMAGE), "spec.parameters.scale", [2, 4, None], [1, 5, 2.5, "2"]),
+    (asking("latent-to-image"), "spec.parameters.truncation", [0.01, 1], [0, 1.01, -1, "1"]),
+    (asking("interpolation"), "spec.parameters.endSeed", [0, 4294967295], [-1, 4294967296, "1"]),
+    (asking("inpaint", BOTH), "spec.parameters.maskColours", [["#dc143c"], ["#000000", "#0000ff"]], [[], ["#DC143C"], ["red"], ["#dc143c"] * 2, [None], [f"#0000{n:02x}" for n in range(17)]]),
+]  # fmt: skip
+"""The same for fields that only some tasks take."""
+
 MODEL_BOUNDS = [
     ("spec.replicas", [0, 64, None], [-1, 65, "1"]),
     ("spec.model.source", ["builtin://miniature", "pvc://m/", "pvc://m/a b"], ["builtin://", "hf://a/b", "pvc://m//a", "pvc://m/\n"]),
@@ -193,6 +299,8 @@ MODEL_BOUNDS = [
     ("spec.resources.cpu", [1, 9999, "9999", "500m", "0.5"], [0, -1, 10000, "10000", 0.5, "0m", "1.", "1e3", True]),
     ("spec.resources.memory", ["1Mi", "4Gi"], ["0Gi", "4GB", "4", 4]),
     ("spec.engine.shapes", [[{"width": 64, "height": 4096}]], [[{"width": 64}], [{"width": 65, "height": 64}]]),
-    ("spec.adapters", [[MOTION]], [[MOTION, MOTION], [MOTION | {"kind": "LoRA"}], [{"name": "m"}]]),
+    ("spec.model.family", ["StableDiffusion", "Flux2", "Onnx"], ["StableDiffusion2", "onnx", ""]),
+    ("spec.engine.quality", ["Draft", "Exact", None], ["Best", 1]),
+    ("spec.adapters", [[MOTION], [MOTION, LORA, CONTROLNET]], [[MOTION, MOTION], [MOTION | {"kind": "IP"}], [{"name": "m"}]]),
     ("spec.rollout.strategy", ["Surge"], ["surge", ""]),
 ]  # fmt: skip

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from api_manifests import Manifest, broken, edited, job, jobs, model, models
+from api_manifests import Manifest, broken, edited, fitting_jobs, job, jobs, model, models
 from hypothesis import HealthCheck, given, settings
-from rule_cases import BOUNDS, CHANGING, CREATING, MODEL_BOUNDS, Case
+from rule_cases import BOUNDS, CHANGING, CREATING, MODEL_BOUNDS, TASK_BOUNDS, Case
 
 from easel_api import generationjob, modeldeployment
 from easel_api.crdgen.render import custom_resource_definition
@@ -67,7 +67,7 @@ def test_every_immutable_field_has_a_case_for_each_way_it_could_change() -> None
     spec = generationjob.GenerationJobSpec
     for transition in spec.all_transitions():
         changes = [case for case in CHANGING if case.message == transition.message]
-        required = transition.path in {"task", "backends", "prompts"}
+        required = transition.path in {"task", "backends"}
         assert len(changes) >= (1 if required or transition.path in {"inputs", "output", "cancel"} else 3), (
             transition.path
         )
@@ -75,8 +75,8 @@ def test_every_immutable_field_has_a_case_for_each_way_it_could_change() -> None
 
 @pytest.mark.parametrize(
     ("base", "path", "right", "wrong"),
-    [(job(), *each) for each in BOUNDS] + [(model(), *each) for each in MODEL_BOUNDS],
-    ids=[each[0] for each in (*BOUNDS, *MODEL_BOUNDS)],
+    [(job(), *each) for each in BOUNDS] + TASK_BOUNDS + [(model(), *each) for each in MODEL_BOUNDS],
+    ids=[each[-3] for each in (*BOUNDS, *TASK_BOUNDS, *MODEL_BOUNDS)],
 )
 def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], objects: Objects) -> None:
     for value in right:
@@ -87,7 +87,9 @@ def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], o
 
 
 @pytest.mark.parametrize(
-    "manifests", [jobs, models, broken(jobs), broken(models)], ids=["job", "model", "bad-job", "bad-model"]
+    "manifests",
+    [jobs, models, fitting_jobs(), broken(jobs), broken(fitting_jobs()), broken(models)],
+    ids=["job", "model", "fitting-job", "bad-job", "nearly-fitting-job", "bad-model"],
 )
 def test_offline_and_the_api_server_agree_on_any_manifest(manifests: Any, objects: Objects) -> None:
     @settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck), database=None)

@@ -3,18 +3,20 @@
 import json
 
 import pytest
-from api_manifests import Manifest, job, jobs, model, models
+from api_manifests import Manifest, fitting_jobs, job, jobs, model, models
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from easel_api.errors import ERRORS, EaselError, ExitCode
 from easel_api.generationjob import GenerationJob, GenerationJobSpec
 from easel_api.modeldeployment import ModelDeployment
-from easel_api.tasks import FAMILIES, TAKES, Task
+from easel_api.tasks import ADDED, FAMILIES, TAKES, Task
 from easel_api.validation import validate_text
 
 
 @settings(max_examples=60, deadline=None)
-@given(jobs)
+@given(st.one_of(jobs, fitting_jobs()))
 def test_any_job_survives_the_way_to_a_manifest_and_back(manifest: Manifest) -> None:
     parsed = GenerationJob.model_validate(manifest)
     assert GenerationJob.model_validate_json(json.dumps(parsed.to_manifest())) == parsed
@@ -56,9 +58,47 @@ def test_items_are_prompts_times_matrix_times_seeds() -> None:
     assert spec.item_count() == 2 * 6 * 4
 
 
+def test_a_job_without_prompts_makes_one_item_for_each_seed() -> None:
+    spec = {"task": "latent-to-image", "backends": [{"modelDeployment": "gan"}], "parameters": {"seeds": [1, 2]}}
+    assert GenerationJobSpec.model_validate(spec).item_count() == 2
+
+
 def test_every_task_is_known_to_the_tables() -> None:
     assert set(TAKES) == set(Task)
-    assert set().union(*FAMILIES.values()) <= set(Task)
+    assert set().union(*FAMILIES.values(), *ADDED.values()) == set(Task)
+    assert {family for family, _ in ADDED} <= set(FAMILIES)
+
+
+def test_every_family_can_be_named_and_nothing_else() -> None:
+    for family in FAMILIES:
+        parsed = ModelDeployment.model_validate(model(model={"source": "pvc://models/a", "family": family}))
+        assert parsed.spec.known_tasks() == FAMILIES[family]
+    with pytest.raises(ValidationError):
+        ModelDeployment.model_validate(model(model={"source": "pvc://models/a", "family": "Dance"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "kinds", "known"),
+    [
+        ("builtin://miniature", [], FAMILIES["StableDiffusion"]),
+        ("builtin://miniature", ["LoRA"], FAMILIES["StableDiffusion"]),
+        (
+            "builtin://miniature",
+            ["ControlNet"],
+            FAMILIES["StableDiffusion"] | {Task.SEGMENTATION_TO_IMAGE, Task.CONTROL_TO_IMAGE},
+        ),
+        ("builtin://miniature/generator-gan", [], {Task.LATENT_TO_IMAGE, Task.LATENT_TO_VIDEO}),
+        ("builtin://miniature/generator-vae", [], {Task.LATENT_TO_IMAGE, Task.LATENT_TO_VIDEO}),
+        ("pvc://models/sd", ["Motion"], None),
+    ],
+)
+def test_what_a_model_can_do_is_known_from_its_source_and_adapters(
+    source: str, kinds: list[str], known: set[Task] | None
+) -> None:
+    adapters = [{"name": kind.lower(), "kind": kind, "source": "pvc://adapters/a"} for kind in kinds]
+    assert (
+        ModelDeployment.model_validate(model(model={"source": source}, adapters=adapters)).spec.known_tasks() == known
+    )
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=list(ERRORS))

@@ -24,16 +24,26 @@ def problems(*manifests: Manifest, for_cluster: bool = True) -> list[Problem]:
 
 BAD: list[tuple[Manifest, str, str]] = [
     (edited(job(), "spec.task", ...), "spec.task", "is missing. Add it: What to make"),
-    (edited(job(), "spec.prompts", ...), "spec.prompts", "is missing. Add it: What the pictures show. 1 to 256 items"),
-    (edited(job(), "spec.prompts", []), "spec.prompts", "has fewer than 1 entries (found: a list of 0)"),
+    (edited(job(), "spec.prompts", ...), "spec.prompts", "every task but latent-to-image and latent-to-video needs prompts"),
+    (edited(job(), "spec.prompts", []), "spec.prompts", "every task but latent-to-image and latent-to-video needs prompts"),
+    (job(task="interpolation"), "spec.prompts", "interpolation needs an end in each prompt, or parameters.endSeed"),
+    (job(task="interpolation", prompts=[{"text": "a", "end": "{{b}}"}]), "spec.prompts[0].end", "{{b}}). Add spec.matrix.b"),
+    (job(parameters={"maskColours": [None]}), "spec.parameters.maskColours[0]", "must be text (found: nothing). Put it in quotes. # and six"),
+    (job(parameters={"maskColours": ["#F00"]}), "spec.parameters.maskColours[0]", "# and six lower-case hex digits, in quotes"),
+    (job(parameters={"expand": {"left": 10}}), "spec.parameters.expand.left", "must be a multiple of 8 (found: 10). Use 8 or 16"),
+    (job(parameters={"scale": 8}), "spec.parameters.scale", "must be at most 4 (found: 8)"),
+    (job(quality="draft"), "spec.quality", "must be one of Draft, Standard, Exact (found: draft). Did you mean Draft?"),
+    (job(adapters=[{"name": "a"}, {"name": "a"}]), "spec.adapters[1]", "has the same name as entry 0"),
+    (job(adapters=[{"weight": 1}]), "spec.adapters[0].name", "is missing"),
+    (model(model={"source": "pvc://a/", "family": "FLUX"}), "spec.model.family", "must be one of StableDiffusion, StableDiffusionXL"),
     (edited(job(), "spec.prompts[0].text", ""), "spec.prompts[0].text", "has fewer than 1 characters (found: empty text)"),
     (edited(job(), "spec.prompts[0].text", 7), "spec.prompts[0].text", "must be text (found: a number). Put it in quotes"),
     (edited(job(), "spec.prompts[0]", "a mug"), "spec.prompts[0]", "must be a mapping of fields"),
     (edited(job(), "spec.task", "text-to-vide"), "spec.task", "Did you mean text-to-video?"),
-    (edited(job(), "spec.task", "dance"), "spec.task", "must be one of text-to-image, image-to-image, inpaint, text-to-video"),
+    (edited(job(), "spec.task", "dance"), "spec.task", "must be one of text-to-image, image-to-image, inpaint, outpaint"),
     (edited(job(), "spec.parameters.step", 3), "spec.parameters.step", "no such field. Did you mean steps?"),
     (edited(job(), "spec.parameters.guidance_scale", 3), "spec.parameters.guidance_scale", "Did you mean guidanceScale?"),
-    (edited(job(), "spec.zebra", 3), "spec.zebra", "no such field. Fields here: backends, cancel"),
+    (edited(job(), "spec.zebra", 3), "spec.zebra", "no such field. Fields here: adapters, backends, cancel"),
     (edited(job(), "metadata.lables", {}), "metadata.lables", "Did you mean labels?"),
     (edited(job(), "sepc", {}), "sepc", "Did you mean spec?"),
     (edited(job(), "spec.parameters.steps", "20"), "spec.parameters.steps", "must be a whole number"),
@@ -163,6 +173,32 @@ def test_a_job_that_none_of_its_models_can_do() -> None:
     assert problems(model(model={"source": "pvc://models/x"}), video) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "task", "fix"),
+    [
+        ("builtin://miniature", "latent-to-image", "It needs a model of family Onnx"),
+        ("builtin://miniature/generator-gan", "text-to-image", "It needs a model of family StableDiffusion or "),
+        ("builtin://miniature", "segmentation-to-image", "It needs an adapter of kind ControlNet"),
+        ("builtin://miniature", "image-to-video", "kind Motion or a model of family WanImageToVideo or LTX or Stable"),
+    ],
+)
+def test_what_a_model_lacks_for_a_task_is_named(source: str, task: str, fix: str) -> None:
+    found = problems(model(model={"source": source}), job(task=task))
+    (problem,) = [problem for problem in found if problem.path == "spec.backends"]
+    assert fix in problem.fix
+
+
+def test_an_adapter_that_no_model_has_is_named() -> None:
+    lora = {"name": "watercolour", "kind": "LoRA", "source": "pvc://loras/watercolour"}
+    motion = {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}
+    painted = job(adapters=[{"name": "watercolour"}, {"name": "motion"}])
+    (problem,) = problems(model(adapters=[lora, motion]), painted)
+    assert (problem.path, problem.found) == ("spec.adapters[1].name", "motion")
+    (problem,) = problems(model(adapters=[lora]), job(adapters=[{"name": "watercolor"}]))
+    assert "Did you mean watercolour?" in str(problem)
+    assert problems(painted) == []
+
+
 def test_a_status_in_the_file_is_ignored() -> None:
     assert problems(job() | {"status": {"whatever": 1}}) == []
 
@@ -206,6 +242,7 @@ def with_secret(manifest: Manifest, path: str) -> Manifest:
     [
         "spec.prompts[0].text",
         "spec.prompts[0].negative",
+        "spec.prompts[0].end",
         "spec.prompts[0]",
         "spec.prompts",
         "spec.matrix.colour",
@@ -229,7 +266,7 @@ def test_what_a_person_wrote_is_not_repeated(path: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(broken(jobs), st.sampled_from(["text", "negative"]))
+@given(broken(jobs), st.sampled_from(["text", "negative", "end"]))
 def test_a_prompt_never_appears_in_a_problem(manifest: Manifest, field: str) -> None:
     prompts: Any = manifest["spec"].get("prompts")
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):

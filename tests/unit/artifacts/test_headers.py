@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from easel_api.errors import BadOutput
 from easel_inference.artifacts.encoding import encode
@@ -46,6 +46,34 @@ def test_pictures(encoding: Encoding) -> None:
 @pytest.mark.parametrize("encoding", ["gif", "webp", "mp4"])
 def test_clips(encoding: Encoding) -> None:
     assert read_header(encode(frames(5), encoding, 8)) == Header(MEDIA_TYPES[encoding], 48, 32, 5)
+
+
+def test_sound_beside_the_pictures_does_not_hide_them() -> None:
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+
+    def track(width: int, height: int, samples: int) -> bytes:
+        sizes = box(b"stsz", struct.pack(">III", 0, 0, samples))
+        inner = box(b"mdia", box(b"minf", box(b"stbl", sizes)))
+        return box(b"trak", box(b"tkhd", bytes(76) + struct.pack(">II", width << 16, height << 16)) + inner)
+
+    start = box(b"ftyp", b"isom")
+    for tracks in ((track(48, 32, 5), track(0, 0, 44)), (track(0, 0, 44), track(48, 32, 5))):
+        assert read_header(start + box(b"moov", b"".join(tracks))) == Header("video/mp4", 48, 32, 5)
+    with pytest.raises(BadOutput, match="without a video track"):
+        read_header(start + box(b"moov", track(0, 0, 44)))
+
+
+@pytest.mark.parametrize(
+    ("form", "orientation", "size"),
+    [("JPEG", 6, (32, 48)), ("WEBP", 8, (32, 48)), ("PNG", 5, (32, 48)), ("JPEG", 3, (48, 32))],
+)
+def test_a_picture_that_a_camera_turned_is_measured_upright(form: str, orientation: int, size: tuple[int, int]) -> None:
+    target, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (48, 32)).save(target, form, exif=exif)
+    header = read_header(target.getvalue())
+    assert (header.width, header.height) == size
 
 
 def test_a_bomb_is_measured_and_not_decoded() -> None:

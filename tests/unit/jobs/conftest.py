@@ -63,9 +63,7 @@ class ScriptedBackend:
     _now: int = 0
     _lock: Any = field(default_factory=threading.Lock)
 
-    def generate(
-        self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event
-    ) -> Result:
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         with self._lock:
             self.asked.append(request.seed)
             self._now += 1

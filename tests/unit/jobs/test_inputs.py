@@ -1,4 +1,4 @@
-"""Input pictures are checked before anything is made, and what is wrong is named."""
+"""Input pictures and clips are checked before anything is made, and what is wrong is named."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from easel_api.errors import EaselError, InvalidInput, NotFound
+from easel_inference.artifacts.encoding import encode
+from easel_inference.generation import Encoding, Inputs
 from easel_inference.jobs.inputs import MAX_BYTES, Sources, load
 
 
@@ -103,6 +105,54 @@ def test_a_bomb_takes_no_memory(spec: Any, folder: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+def clip(encoding: Encoding, frames: int = 3) -> bytes:
+    return encode(np.random.default_rng(1).integers(0, 255, (frames, 32, 48, 3), dtype=np.uint8), encoding, 8)
+
+
+@pytest.mark.parametrize("encoding", ["mp4", "gif", "webp"])
+def test_clips_come_as_mp4_gif_or_animated_webp(spec: Any, folder: Path, encoding: Encoding) -> None:
+    (folder / "clip").write_bytes(clip(encoding))
+    loaded = load(spec(task="video-to-video", inputs={"clip": {"uri": "file://clip"}}), sources(folder))
+    assert loaded == Inputs(clip=clip(encoding))
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "found"),
+    [
+        (b"once upon a time", "not a clip", "a text file of 16 bytes"),
+        (png(), "not a clip", "image/png"),
+        (clip("mp4")[:400], "not a clip", "a damaged MP4"),
+        (b"\0\0\0\x08ftyp\0\0\0\x08moov", "not a clip", "an MP4 without a video track"),
+        (encode(np.zeros((1, 32, 48, 3), np.uint8), "webp"), "not a clip", "one frame of image/webp"),
+        (b"GIF89a" + struct.pack("<HHBBB", 8000, 8, 0, 0, 0) + 2 * b",\0\0\0\0\x08\0\x08\0\0\x02\x02L\x01\0" + b";", "4096 pixels a side", "8000×8 pixels"),
+    ],
+)  # fmt: skip
+def test_what_is_no_clip_is_named_with_what_it_is(
+    spec: Any, folder: Path, content: bytes, what: str, found: str
+) -> None:
+    (folder / "bad").write_bytes(content)
+    with pytest.raises(InvalidInput) as caught:
+        load(spec(task="video-to-video", inputs={"clip": {"uri": "file://bad"}}), sources(folder))
+    error = caught.value
+    assert (error.where, what in error.what, bool(error.fix)) == ("spec.inputs.clip", True, True)
+    assert found in error.found
+
+
+def test_a_control_picture_is_checked_as_an_image_is(spec: Any, folder: Path) -> None:
+    def from_file(name: str) -> Inputs:
+        inputs = {"control": {"uri": f"file://{name}"}}
+        return load(spec(task="segmentation-to-image", inputs=inputs), sources(folder))
+
+    assert from_file("a.png") == Inputs(control=png())
+    (folder / "bad").write_bytes(clip("gif"))
+    with pytest.raises(InvalidInput) as caught:
+        from_file("bad")
+    assert (caught.value.where, caught.value.what) == ("spec.inputs.control", "not a picture")
+    with pytest.raises(NotFound) as missing:
+        from_file("none.png")
+    assert missing.value.where == "spec.inputs.control.uri"
 
 
 def test_a_mask_of_another_size_is_named_with_both(spec: Any, folder: Path) -> None:

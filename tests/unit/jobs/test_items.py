@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from easel_api.errors import InvalidInput
 from easel_api.generationjob import MAX_ITEMS, GenerationJobSpec
+from easel_api.tasks import Quality
+from easel_inference.generation import Expand
 from easel_inference.jobs.items import expand, spec_hash
 
+IMAGE = {"image": {"uri": "s3://art/a.png"}}
 WORDS = st.text("abcdefgh ", min_size=1, max_size=12)
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)
 
@@ -66,6 +69,81 @@ def test_ids_are_stable_across_releases() -> None:
     assert [item.id for item in expand(spec(parameters={"seeds": [1, 2]}))] == ["0000-496893d8", "0001-aa491234"]
 
 
+PAINTED = {
+    "task": "inpaint",
+    "inputs": {"image": {"uri": "s3://art/a.png"}, "mask": {"uri": "s3://art/m.png"}},
+}
+
+
+def test_ids_and_hashes_of_jobs_that_name_inputs_are_stable_too() -> None:
+    job = spec(**PAINTED)
+    assert expand(job)[0].id == "0000-d1523d19"
+    assert spec_hash(job) == "7a9fbc416bbfe40479114ef2c13f21fde5e94689d2336f6378cb9bbd25b01567"
+
+
+def test_a_request_holds_everything_that_a_job_says() -> None:
+    adapters = [{"name": "watercolour", "weight": 0.8}, {"name": "mugs"}]
+    job = spec(
+        **PAINTED,
+        parameters={"maskColours": ["#dc143c", "#4682b4"], "strength": 0.5, "width": 128, "height": 64},
+        adapters=adapters,
+        quality="Draft",
+        reproducible=True,
+    )
+    (item,) = expand(job)
+    assert item.request.mask_colours == ("#4682b4", "#dc143c")
+    assert [(use.name, use.weight) for use in item.request.adapters] == [("mugs", 1.0), ("watercolour", 0.8)]
+    assert (item.request.quality, item.request.reproducible) == (Quality.DRAFT, True)
+    assert (item.request.priority, item.request.deadline_seconds) == (0, None)
+    grown = spec(task="outpaint", inputs=IMAGE, parameters={"expand": {"left": 64, "bottom": 8}})
+    assert expand(grown)[0].request.expand == Expand(left=64, bottom=8)
+    assert expand(spec(task="upscale", inputs=IMAGE, parameters={"scale": 3}))[0].request.scale == 3
+
+
+def test_a_clip_leads_from_one_filled_text_to_another() -> None:
+    job = spec(
+        task="interpolation",
+        prompts=[{"text": "a {{from}} mug", "end": "a {{to}} mug"}],
+        matrix={"from": ["red"], "to": ["blue", "white"]},
+        parameters={"endSeed": 9},
+    )
+    made = [(item.request.prompt, item.request.end_prompt, item.request.end_seed) for item in expand(job)]
+    assert made == [("a red mug", "a blue mug", 9), ("a red mug", "a white mug", 9)]
+
+
+def test_a_generator_without_prompts_makes_one_item_for_each_seed() -> None:
+    made = expand(spec(task="latent-to-image", prompts=[], parameters={"seeds": [4, 5], "truncation": 0.5}))
+    assert [(item.request.prompt, item.request.seed, item.request.truncation) for item in made] == [
+        ("", 4, 0.5),
+        ("", 5, 0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adapters": [{"name": "a"}]},
+        {"adapters": [{"name": "a", "weight": 0.5}]},
+        {"quality": "Draft"},
+        {"reproducible": True},
+        {"parameters": {"maskColours": ["#dc143c"]}},
+        {"inputs": PAINTED["inputs"] | {"mask": {"uri": "s3://art/other.png"}}},
+        {"inputs": PAINTED["inputs"] | {"control": {"uri": "s3://art/c.png"}}},
+        {"inputs": PAINTED["inputs"] | {"clip": {"uri": "s3://art/c.mp4"}}},
+    ],
+)
+def test_whatever_decides_a_result_makes_another_id_and_hash(change: dict[str, Any]) -> None:
+    before, after = spec(**PAINTED), spec(**(PAINTED | change))
+    assert expand(before)[0].id != expand(after)[0].id
+    assert spec_hash(before) != spec_hash(after)
+
+
+def test_the_order_of_a_map_or_set_says_nothing() -> None:
+    one = spec(**PAINTED, adapters=[{"name": "a"}, {"name": "b"}], parameters={"maskColours": ["#000000", "#ffffff"]})
+    other = spec(**PAINTED, adapters=[{"name": "b"}, {"name": "a"}], parameters={"maskColours": ["#ffffff", "#000000"]})
+    assert expand(one) == expand(other)
+
+
 def test_values_are_not_searched_for_variables_again() -> None:
     assert expand(spec(prompts=[{"text": "{{a}}"}], matrix={"a": ["{{a}}"]}))[0].request.prompt == "{{a}}"
 
@@ -75,6 +153,12 @@ def test_values_are_not_searched_for_variables_again() -> None:
     [
         ({"prompts": [{"text": "a"}, {"text": "{{colour}}"}]}, "spec.prompts[1].text", "{{colour}}"),
         ({"prompts": [{"text": "a", "negative": "{{x}}"}]}, "spec.prompts[0].negative", "{{x}}"),
+        ({"prompts": [{"text": "a", "end": "{{x}}"}], "task": "interpolation"}, "spec.prompts[0].end", "{{x}}"),
+        (
+            {"prompts": [{"text": "a", "end": "{{a}}" * 41}], "matrix": {"a": ["x" * 200]}, "task": "interpolation"},
+            "spec.prompts[0].end",
+            "8200 characters",
+        ),
         ({"parameters": {"seeds": list(range(1024))}, "prompts": [{"text": "a"}] * 2}, "spec.parameters.seeds", "2048"),
         ({"matrix": {"a": ["x"] * 33, "b": ["y"] * 32}, "prompts": [{"text": "{{a}}{{b}}"}]}, "spec.matrix", "1056"),
         (

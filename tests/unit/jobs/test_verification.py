@@ -11,10 +11,13 @@ from easel_api.errors import BadOutput
 from easel_inference.artifacts.encoding import encode
 from easel_inference.artifacts.stores import sha256_of
 from easel_inference.backends.base import Result
-from easel_inference.generation import Finished, GenerationRequest
+from easel_inference.generation import Finished, GenerationRequest, Inputs
 from easel_inference.jobs.verification import verify
 
 DATA = encode(np.zeros((1, 64, 72, 3), np.uint8), "png")
+GROWING = encode(np.zeros((1, 32, 36, 3), np.uint8), "png")
+"""An input picture of half the size."""
+NOTHING = Inputs()
 CLIP = encode(np.random.default_rng(1).integers(0, 255, (4, 64, 72, 3), dtype=np.uint8), "mp4", 8)
 
 
@@ -31,10 +34,27 @@ def result(data: bytes = DATA, **changes: Any) -> Result:
 
 
 def test_what_was_asked_passes() -> None:
-    verify(request(), result())
-    verify(request(width=72, height=64), result())
+    verify(request(), NOTHING, result())
+    verify(request(width=72, height=64), NOTHING, result())
     clip = {"media_type": "video/mp4", "frames": 4}
-    verify(request(task="text-to-video", encoding="mp4", frames=4), result(CLIP, **clip))
+    verify(request(task="text-to-video", encoding="mp4", frames=4), NOTHING, result(CLIP, **clip))
+
+
+def test_a_picture_that_grew_as_asked_passes() -> None:
+    start = Inputs(image=GROWING)
+    verify(request(task="upscale"), start, result())
+    verify(request(task="upscale", scale=2), start, result())
+    verify(request(task="upscale", width=72, height=64), start, result())
+    verify(request(task="outpaint", expand={"left": 16, "right": 20, "bottom": 32}), start, result())
+    verify(request(task="image-to-image"), start, result())
+
+
+def test_care_is_what_was_asked_or_more() -> None:
+    verify(request(quality="Draft"), NOTHING, result(quality="Standard"))
+    verify(request(), NOTHING, result(quality="Draft"))
+    verify(request(reproducible=True), NOTHING, result(reproducible=True))
+    uses = [{"name": "a"}, {"name": "off", "weight": 0}]
+    verify(request(adapters=uses), NOTHING, result(adapters={"a": "sha256:1", "motion": "sha256:2"}))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +68,15 @@ def test_what_was_asked_passes() -> None:
         ({"width": 128}, result(), "another width than asked .found: 72, not 128"),
         ({"height": 128}, result(), "another height"),
         ({"seed": 6}, result(), "another seed"),
+        ({"task": "upscale", "scale": 3}, result(), "another width than asked .found: 72, not 108"),
+        (
+            {"task": "outpaint", "expand": {"left": 36, "top": 8}},
+            result(),
+            "another height than asked .found: 64, not 40",
+        ),
+        ({"quality": "Exact"}, result(quality="Standard"), "a lower quality than asked .found: Standard, not Exact"),
+        ({"reproducible": True}, result(), "not reproducible"),
+        ({"adapters": [{"name": "a"}, {"name": "b"}]}, result(adapters={"a": "d"}), "took no part .found: b"),
         (
             {"task": "text-to-video", "encoding": "mp4", "frames": 8},
             result(CLIP, media_type="video/mp4", frames=4),
@@ -62,4 +91,4 @@ def test_what_was_asked_passes() -> None:
 )
 def test_what_was_not_is_refused(asked: dict[str, Any], came: Result, words: str) -> None:
     with pytest.raises(BadOutput, match=words):
-        verify(request(**asked), came)
+        verify(request(**asked), Inputs(image=GROWING), came)

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from easel_api.base import NAME_PATTERN, OBJECT_NAME_PATTERN
 from easel_api.generationjob import (
+    CLIP_FORMATS,
+    COLOUR_PATTERN,
     ENDPOINT_PATTERN,
+    PICTURE_FORMATS,
     PREFIX_PATTERN,
     REGION_PATTERN,
     VARIABLE_PATTERN,
@@ -24,6 +27,7 @@ from easel_api.modeldeployment import (
     ModelDeployment,
 )
 from easel_api.schema import Schema, json_schema
+from easel_api.tasks import TAKES, Task
 from easel_api.uris import BUCKET_PATTERN, INPUT_PATTERN, MODEL_PATTERN
 
 Manifest = dict[str, Any]
@@ -35,13 +39,21 @@ MATCHING: dict[str, list[str]] = {
     ENDPOINT_PATTERN: ["http://s3:7070", "https://s3.example.org/base"],
     PREFIX_PATTERN: ["", "art/", "art/m.u-g_s/"],
     REGION_PATTERN: ["us-east-1"],
+    COLOUR_PATTERN: ["#dc143c", "#000000", "#ffffff", "#0a1b2c"],
     CPU_PATTERN: ["1", "500m", "0.5", "1.125"],
     MEMORY_PATTERN: ["1Mi", "16Gi"],
     PRODUCT_PATTERN: ["NVIDIA-H100-80GB-HBM3", "A"],
     DIGEST_PATTERN: ["sha256:" + "0a" * 32],
     BUCKET_PATTERN: ["art", "a.b-c", "a" * 63],
     INPUT_PATTERN: ["s3://art/in/mug.png", "pvc://claim/in/mug.png", "pvc://claim/../x", "file:///tmp/../mug.png"],
-    MODEL_PATTERN: ["builtin://miniature", "pvc://models/sd", "pvc://models/a/../b", "pvc://models/", "file://model"],
+    MODEL_PATTERN: [
+        "builtin://miniature",
+        "builtin://miniature/generator-gan",
+        "pvc://models/sd",
+        "pvc://models/a/../b",
+        "pvc://models/",
+        "file://model",
+    ],
 }
 """Values that match each pattern of the contract."""
 
@@ -160,6 +172,43 @@ def specs(kind: type[GenerationJob] | type[ModelDeployment]) -> st.SearchStrateg
 
 jobs = specs(GenerationJob).map(lambda spec: job() | {"spec": spec})
 models = specs(ModelDeployment).map(lambda spec: model() | {"spec": spec})
+
+FITTING = {
+    "image": "image", "mask": "mask", "control": "control", "clip": "clip", "strength": "strength", "frames": "video",
+    "fps": "video", "endSeed": "end", "maskColours": "mask", "expand": "expand", "scale": "scale", "truncation": "truncation",
+}  # fmt: skip
+"""Inputs and parameters, each with what a task takes when it takes them."""
+
+
+@st.composite
+def fitting_jobs(draw: st.DrawFn) -> Manifest:
+    """Jobs that hold what their task needs and nothing that it does not take; few of any jobs do."""
+    spec = dict(draw(jobs)["spec"])
+    takes = TAKES[Task(spec["task"])]
+    taken = {name for name, part in FITTING.items() if getattr(takes, part)}
+    schema = json_schema(GenerationJob)["properties"]["spec"]["properties"]
+    spec["inputs"] = {
+        name: draw(values(schema["inputs"]["properties"][name]))
+        for name in ("image", "mask", "control", "clip")
+        if name in taken
+    }
+    parameters = {
+        name: value for name, value in spec.get("parameters", {}).items() if name in taken or name not in FITTING
+    }
+    if takes.expand:
+        parameters["expand"] = {"left": 8}
+    if takes.expand or "scale" in parameters:
+        parameters = {name: value for name, value in parameters.items() if name not in {"width", "height"}}
+    ends = {"end": "a blue mug"} if takes.end else {}
+    spec["prompts"] = [{"text": "a red mug"} | ends] * draw(st.integers(1 if takes.prompt else 0, 3))
+    spec["backends"] = [{"modelDeployment": "studio-mini"}]
+    spec.pop("matrix", None)
+    output = {"store": {"s3": {"bucket": "art"}}}
+    formats = CLIP_FORMATS if takes.video else PICTURE_FORMATS
+    return job() | {
+        "spec": spec | {"parameters": parameters, "output": output | {"format": draw(st.sampled_from(formats))}}
+    }
+
 
 WEIRD: list[object] = [None, True, -1, 0, 3.5, 10**6, 10**20, "", "x", "é" * 5000, [], [None], {}, {"x": 1}, ["a", "a"]]
 """Values that belong nowhere, or in few places."""
