@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from easel_api.errors import EaselError, InvalidInput, NotFound, UnsafeModel, Unsupported
-from easel_inference.engine.inspection import check_adapter, check_model, digest_of
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.tasks import AdapterKind
+from easel_inference.engine.inspection import check, check_adapter, check_model, digest_of
 from easel_inference.engine.sources import BUILTINS, folder_of
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -166,10 +168,109 @@ def test_a_renamed_file_changes_the_digest(folder: Path) -> None:
     assert digest_of(folder) != before
 
 
-def test_a_model_is_no_adapter() -> None:
+@pytest.mark.parametrize("kind", [AdapterKind.MOTION, AdapterKind.CONTROL_NET])
+def test_a_model_is_no_adapter(kind: AdapterKind) -> None:
     with pytest.raises(EaselError):
-        check_adapter(BUILTINS["builtin://miniature"])
-    check_adapter(BUILTINS["builtin://miniature/motion"])
+        check_adapter(BUILTINS["builtin://miniature"], kind)
+
+
+def test_an_adapter_of_another_kind_is_refused() -> None:
+    assert check_adapter(BUILTINS["builtin://miniature/motion"], AdapterKind.MOTION).class_name == "MotionAdapter"
+    with pytest.raises(Unsupported, match="not a ControlNet adapter") as caught:
+        check_adapter(BUILTINS["builtin://miniature/motion"], AdapterKind.CONTROL_NET)
+    assert caught.value.found == "MotionAdapter"
+
+
+def lora(folder: Path, **metadata: str) -> dict[str, str]:
+    """The entry of a manifest for a LoRA of one tensor."""
+    folder.mkdir()
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = json.dumps({"__metadata__": metadata, "unet.conv_in.lora_A.weight": tensor}).encode()
+    (folder / "style.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return {"name": "style", "kind": "LoRA", "source": f"file://{folder}"}
+
+
+def spec(model: str, *adapters: dict[str, str]) -> ModelDeploymentSpec:
+    return ModelDeploymentSpec.model_validate({"model": {"source": model}, "adapters": list(adapters)})
+
+
+MINIATURE = "builtin://miniature"
+CONTROL = {"name": "seg", "kind": "ControlNet", "source": "builtin://miniature/controlnet-segmentation"}
+
+
+def test_adapters_are_checked_by_name(tmp_path: Path) -> None:
+    checked = check(spec(MINIATURE, CONTROL, lora(tmp_path / "lora")), tmp_path)
+    assert {name: adapter.class_name for name, adapter in checked.adapters.items()} == {
+        "seg": "ControlNetModel",
+        "style": "",
+    }
+    assert checked.adapters["style"].weights == tmp_path / "lora" / "style.safetensors"
+    assert checked.adapters["style"].digest == digest_of(tmp_path / "lora")
+    assert list(checked.of_kind(AdapterKind.LORA)) == ["style"]
+
+
+@pytest.mark.parametrize("names", [[], ["a.safetensors", "b.safetensors"]])
+def test_a_lora_is_exactly_one_file(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InvalidInput, match="exactly one") as caught:
+        check_adapter(tmp_path, AdapterKind.LORA)
+    assert caught.value.found == (", ".join(names) or "none")
+
+
+def test_a_lora_of_this_model_is_fine_and_one_of_another_is_refused_with_both_digests(tmp_path: Path) -> None:
+    digest, other = check_model(BUILTINS[MINIATURE]).digest, "sha256:" + "1" * 64
+    check(spec(MINIATURE, lora(tmp_path / "own", base_model_digest=digest)), tmp_path)
+    with pytest.raises(InvalidInput, match="another model") as caught:
+        check(spec(MINIATURE, lora(tmp_path / "strange", base_model_digest=other)), tmp_path)
+    assert digest in caught.value.found
+    assert other in caught.value.found
+    assert "style" in caught.value.where
+
+
+def test_a_pickle_in_an_adapters_folder_is_refused(tmp_path: Path) -> None:
+    entry = lora(tmp_path / "lora")
+    (tmp_path / "lora" / "old.pt").write_bytes(b"")
+    with pytest.raises(UnsafeModel, match="pickle"):
+        check(spec(MINIATURE, entry), tmp_path)
+
+
+def test_a_family_without_adapters_refuses_them_by_their_place(tmp_path: Path) -> None:
+    (tmp_path / "generator.json").write_text("{}")
+    with pytest.raises(Unsupported, match="Onnx models take no such adapter") as caught:
+        check(spec(f"file://{tmp_path}", CONTROL), tmp_path)
+    assert (caught.value.where, caught.value.found) == ("spec.adapters[0].kind", "ControlNet")
+
+
+def test_a_generators_folder_is_checked_for_what_may_lie_in_it(tmp_path: Path) -> None:
+    (tmp_path / "generator.json").write_text("{}")
+    assert check_model(tmp_path).family == "Onnx"
+    with pytest.raises(InvalidInput, match="another family"):
+        check_model(tmp_path, family="StableDiffusion")
+    (tmp_path / "weights.npz").write_bytes(b"")
+    with pytest.raises(UnsafeModel):
+        check_model(tmp_path)
+
+
+def test_a_setting_that_nobody_knows_is_not_dropped_in_silence(folder: Path) -> None:
+    edit(folder / "model_index.json", lambda index: index.update(boundary_ratio=0.5))
+    with pytest.raises(Unsupported) as caught:
+        check_model(folder)
+    assert caught.value.where == "model_index.json: boundary_ratio"
+
+
+def test_half_precision_and_sharded_weights_are_weights(folder: Path) -> None:
+    (folder / UNET).rename(folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    vae = folder / "vae"
+    name = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    (vae / "diffusion_pytorch_model.safetensors").rename(vae / name)
+    index = {"weight_map": {"a": name}}
+    (vae / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    check_model(folder)
+    (vae / name).unlink()
+    with pytest.raises(NotFound) as caught:
+        check_model(folder)
+    assert caught.value.where == f"vae/{name}"
 
 
 def test_a_claim_holds_its_paths(tmp_path: Path) -> None:

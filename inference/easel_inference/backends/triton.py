@@ -71,9 +71,7 @@ class TritonBackend:
         self._replicas, self._name = replicas, name
         self._settings = settings or TritonSettings()
 
-    def generate(
-        self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event
-    ) -> Result:
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`."""
         while True:
             with self._replicas.lease(work(request), stop) as lease:

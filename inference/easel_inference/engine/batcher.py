@@ -1,9 +1,9 @@
 """The rendezvous batcher: one thread owns the weights, and calls that wait at the same moment run as one.
 
-Each request runs a stock pipeline in its own thread. The pipeline's denoiser, text encoder and VAE are proxies
-(`proxies`) whose calls wait here. This thread takes the calls of equal keys that are waiting, joins their tensors along
-the first axis, runs one forward pass and splits the result again. That is continuous batching at the level of steps:
-requests join and leave at any step, each with its own timestep. A lone request never waits for company.
+Each request runs a stock pipeline in its own thread. The pipeline's denoiser, encoders and VAE are proxies (`proxies`)
+whose calls wait here. This thread takes the calls that `joining.choose` names, joins their tensors along the first axis,
+runs one forward pass and splits the result again. That is continuous batching at the level of steps: requests join and
+leave at any step, each with its own timestep. A lone request never waits for company.
 """
 
 from __future__ import annotations
@@ -12,80 +12,72 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from easel_api.errors import BackendFault, Cancelled, EaselError, Transient
+from easel_api.errors import Cancelled, Transient
 
 from .counters import Counters
+from .faults import fault, out_of_memory
 from .joining import Waiting, choose, window
+from .participant import Participant, current
+from .rows import Part, joined, split
 
-Pass = Callable[..., tuple[Tensor, ...]]
+Pass = Callable[..., Any]
 
 UNITS = {"cuda": 2**17, "cpu": 2**14}
-"""Rows times latent positions of one forward pass at most: 32 rows of a 512 x 512 picture on a GPU, 4 on a CPU.
+"""Rows times latent positions of one forward pass at most, where nothing was measured."""
 
-Beyond it a CPU gains nothing, and a pass of minutes would look like a stall.
-"""
+LONGEST_PASS = 1.0
+"""Seconds that a joined pass may take: those who wait behind it wait so long."""
+
+WORTHWHILE = 0.97
+"""A pass of twice the rows is worth it while each row then takes at most this share of the time."""
 
 HEARTBEAT_SECONDS = 0.5
-SHAPES_REMEMBERED = 256
+KEYS_REMEMBERED = 256
 
 
-class Participant:
-    """A request that is somewhere between its first and its last call."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a call wants run: `run(*parts)` for `rows` rows at a cost of `units`; `counted` for steps of the denoiser."""
 
-    def __init__(self) -> None:
-        self._cancelled = threading.Event()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the request was cancelled; its next step raises."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Stop at the next step."""
-        self._cancelled.set()
-
-    def check(self) -> None:
-        """Raise `Cancelled` once the request is."""
-        if self.is_cancelled:
-            raise Cancelled("stopped on request")
-
-
-current: ContextVar[Participant] = ContextVar("current")
-"""The request of this thread; a call without one belongs to nobody and cannot be cancelled."""
+    key: Hashable
+    run: Pass
+    parts: tuple[Part, ...]
+    rows: int
+    units: int
+    counted: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    run: Pass
-    tensors: tuple[Tensor, ...]
-    rows: int
+    job: Job
     waiting: Waiting
-    counted: bool
     owner: Participant | None
     done: threading.Event = field(default_factory=threading.Event)
-    result: tuple[Tensor, ...] = ()
+    result: Any = None
     error: BaseException | None = None
 
-    def finish(self, result: tuple[Tensor, ...] = (), error: BaseException | None = None) -> None:
+    def finish(self, result: Any = None, error: BaseException | None = None) -> None:
         self.result, self.error = result, error
+        if self.owner:
+            self.owner.answered = time.monotonic()
         self.done.set()
 
 
 class Batcher:
-    """Joins calls; `threads` is how many torch uses on the CPU."""
+    """Joins calls; `threads` is how many torch uses on the CPU, `units` the cost of one pass at most."""
 
     def __init__(self, counters: Counters, *, threads: int = 1, units: int = UNITS["cpu"]) -> None:
         self._counters, self._threads, self._units = counters, threads, units
         self._changed = threading.Condition()
         self._calls: list[_Call] = []
-        self._taking_part = 0
-        self._last_pass: dict[Hashable, float] = {}
+        self._taking_part: set[Participant] = set()
+        self._seconds_per_unit: dict[Hashable, float] = {}
+        self._budgets: dict[Hashable, int] = {}
         self._closed = False
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="easel-batcher", daemon=True)
@@ -100,23 +92,25 @@ class Batcher:
     def taking_part(self, participant: Participant) -> Iterator[None]:
         """While a request makes calls, the others wait a moment for it."""
         token = current.set(participant)
-        self._join(1)
+        with self._changed:
+            self._taking_part.add(participant)
         try:
             yield
         finally:
-            self._join(-1)
+            with self._changed:
+                self._taking_part.discard(participant)
+                self._changed.notify_all()
             current.reset(token)
 
-    def call(self, key: Hashable, run: Pass, *tensors: Tensor, units: int, counted: bool = False) -> tuple[Tensor, ...]:
-        """Run `run(*tensors)`, joined with calls of an equal key, and give this call's rows of the result.
+    def call(self, job: Job) -> Any:
+        """Run a job, joined with others of an equal key, and give this call's rows of the result.
 
-        All tensors are joined along their first axis. The rows of the first one count; the others and the results may
-        have a multiple of it. Raises `Cancelled` when the request was cancelled, else what `run` raised.
+        Raises `Cancelled` when the request was cancelled or is too late, else what the pass raised, typed.
         """
         owner = current.get(None)
         if owner:
             owner.check()
-        call = _Call(run, tensors, tensors[0].shape[0], Waiting(key, units), counted, owner)
+        call = _Call(job, _waiting(job, owner), owner)
         with self._changed:
             if self._closed:
                 raise Transient("the engine is closing")
@@ -126,6 +120,14 @@ class Batcher:
         if call.error is not None:
             raise call.error
         return call.result
+
+    def measure(self, job: Job) -> int:
+        """Find how many units of this job's key one pass should hold: doubled while that pays. Gives the units.
+
+        Runs in the batcher's thread, between other passes.
+        """
+        calibration = Job(("measure", job.key), lambda *_: self._measured(job), (), 1, 0)
+        return int(self.call(calibration))
 
     def wake(self) -> None:
         """Look at the waiting calls again: a request was cancelled."""
@@ -139,24 +141,15 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join()
 
-    def _join(self, change: int) -> None:
-        with self._changed:
-            self._taking_part += change
-            self._changed.notify_all()
-
     def _serve(self) -> None:
         torch.set_num_threads(self._threads)
         with torch.inference_mode():
-            while joined := self._next():
-                _run(joined, self._counters)
-                self._learn(joined[0])
+            while calls := self._next():
+                started = time.monotonic()
+                _run(calls, self._counters)
+                self._learn(calls, time.monotonic() - started)
         for call in self._calls:
             call.finish(error=Transient("the engine is closing"))
-
-    def _learn(self, call: _Call) -> None:
-        if len(self._last_pass) > SHAPES_REMEMBERED:
-            self._last_pass.clear()
-        self._last_pass[call.waiting.key] = time.monotonic() - self._beat
 
     def _next(self) -> list[_Call]:
         """The calls to run now; waits for them. Empty when the batcher is closed."""
@@ -164,78 +157,97 @@ class Batcher:
             while not self._closed:
                 self._beat = time.monotonic()
                 self._drop_cancelled()
-                if self._calls:
-                    self._wait_for_more()
-                    if taken := self._take():
-                        return taken
-                else:
+                if not self._calls:
                     self._changed.wait(HEARTBEAT_SECONDS)
+                elif (pause := self._pause()) > 0:
+                    self._changed.wait(pause)
+                else:
+                    return self._take()
             return []
 
-    def _wait_for_more(self) -> None:
-        last = self._last_pass.get(self._calls[0].waiting.key, 0.0)
-        end = time.monotonic() + window(self._taking_part, len(self._calls), last)
-        while len(self._calls) < self._taking_part and (left := end - time.monotonic()) > 0 and not self._closed:
-            self._changed.wait(left)
+    def _pause(self) -> float:
+        """Seconds to wait for requests that were answered a moment ago and will be back."""
+        present = {call.owner for call in self._calls}
+        absent = [participant.answered for participant in self._taking_part - present]
+        first = self._calls[0].waiting
+        seconds = self._seconds_per_unit.get(first.key, 0.0) * first.units * len(self._calls)
+        return window(len(absent), time.monotonic() - max(absent, default=0.0), seconds)
 
     def _take(self) -> list[_Call]:
-        self._drop_cancelled()
-        chosen = choose([call.waiting for call in self._calls], self._units)
-        taken = [self._calls[index] for index in chosen]
-        for index in reversed(chosen):
-            del self._calls[index]
-        self._beat = time.monotonic()
+        now = time.monotonic()
+        waiting = [call.waiting for call in self._calls]
+        first = waiting[choose(waiting, 0, now)[0]]
+        taken = [self._calls[index] for index in choose(waiting, self._budgets.get(first.key, self._units), now)]
+        self._calls = [call for call in self._calls if call not in taken]
         return taken
 
     def _drop_cancelled(self) -> None:
-        for call in [call for call in self._calls if call.owner and call.owner.is_cancelled]:
+        for call in [call for call in self._calls if call.owner and call.owner.is_over]:
             self._calls.remove(call)
             call.finish(error=Cancelled("stopped on request"))
+
+    def _learn(self, calls: list[_Call], seconds: float) -> None:
+        if len(self._seconds_per_unit) > KEYS_REMEMBERED:
+            self._seconds_per_unit.clear()
+        units = sum(call.job.units for call in calls)
+        self._seconds_per_unit[calls[0].job.key] = seconds / max(1, units)
+
+    def _measured(self, job: Job) -> int:
+        repeats, best = 1, _seconds(job, 1)
+        while best * repeats * 2 <= LONGEST_PASS:
+            try:
+                share = _seconds(job, repeats * 2) / 2
+            except Exception as error:  # noqa: BLE001 - whatever the model raises, the smaller pass worked
+                if out_of_memory(error) and torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                break
+            if share / repeats > WORTHWHILE * best:
+                break
+            repeats, best = repeats * 2, share / repeats
+        self._budgets[job.key] = repeats * job.units
+        return self._budgets[job.key]
+
+
+def _waiting(job: Job, owner: Participant | None) -> Waiting:
+    now = time.monotonic()
+    if owner is None:
+        return Waiting(job.key, job.units, since=now)
+    left = job.units * (owner.steps_left if job.counted else 1)
+    return Waiting(job.key, job.units, owner.priority, owner.deadline, left, now)
+
+
+def _seconds(job: Job, repeats: int) -> float:
+    """The better of two passes that join a job with itself."""
+    parts = joined([job.parts] * repeats)
+    times = []
+    for _ in range(2):
+        started = time.monotonic()
+        job.run(*parts)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - started)
+    return min(times)
 
 
 def _run(calls: list[_Call], counters: Counters) -> None:
     """Run calls as one; when that fails, each alone, so that one bad request never takes its neighbours."""
     try:
-        if calls[0].counted:
+        if calls[0].job.counted:
             counters.forward_pass(len(calls))
-        results = calls[0].run(*_joined(calls))
-        parts = [_split(result, calls) for result in results]
+        result = calls[0].job.run(*joined([call.job.parts for call in calls]))
+        shares = split(result, [call.job.rows for call in calls])
     except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to the requests, not to this thread
         _recover(calls, error, counters)
         return
-    for index, call in enumerate(calls):
-        call.finish(tuple(part[index] for part in parts))
-
-
-def _joined(calls: list[_Call]) -> tuple[Tensor, ...]:
-    if len(calls) == 1:
-        return calls[0].tensors
-    return tuple(torch.cat(parts) for parts in zip(*(call.tensors for call in calls), strict=True))
+    for call, share in zip(calls, shares, strict=True):
+        call.finish(share)
 
 
 def _recover(calls: list[_Call], error: Exception, counters: Counters) -> None:
     if out_of_memory(error) and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(calls) == 1:
-        calls[0].finish(error=_typed(error))
+        calls[0].finish(error=fault(error))
         return
     for call in calls:
         _run([call], counters)
-
-
-def _split(result: Tensor, calls: list[_Call]) -> tuple[Tensor, ...]:
-    rows = sum(call.rows for call in calls)
-    return torch.split(result, [result.shape[0] * call.rows // rows for call in calls])
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the device or the machine has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def _typed(error: Exception) -> EaselError:
-    if isinstance(error, EaselError):
-        return error
-    if out_of_memory(error):
-        return BackendFault("out of memory", fix="Ask for a smaller picture or fewer frames")
-    return BackendFault("the model failed on this request", found=f"{type(error).__name__}: {error}")

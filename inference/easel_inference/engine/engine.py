@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
-from easel_api.errors import BackendFault, Cancelled, CapacityQueued, EaselError, Transient
+from easel_api.errors import Cancelled, CapacityQueued, EaselError, Transient
 from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_api.tasks import TAKES, Task
+from easel_api.tasks import TAKES
 from easel_inference.artifacts.encoding import DEFAULT_FPS, encode
 from easel_inference.generation import (
     MEDIA_TYPES,
@@ -34,13 +36,14 @@ from easel_inference.generation import (
     fingerprint,
 )
 
-from .batcher import UNITS, Batcher, Participant, out_of_memory
 from .counters import Counters, Counts, Outcome
-from .loading import load
+from .faults import fault
+from .inspection import GENERATOR
+from .participant import Participant
+from .plans import Plan
 from .retention import Retention
-from .seats import Seats, SharedModel
-from .tasks import Drawn, Plan, draw, plan
-from .words import PromptLength
+from .sources import folder_of
+from .tasks import Drawn, OnPreview, OnStep
 
 RETAINED_BYTES = 256 * 2**20
 LONGEST_QUEUE = 1024
@@ -50,33 +53,60 @@ Emit = Callable[[Message], None]
 log = logging.getLogger(__name__)
 
 
+class Model(Protocol):
+    """A loaded model: `diffusion.Diffusion` or `latentmodel.LatentModel`."""
+
+    info: ModelInfo
+
+    @property
+    def heartbeat(self) -> float:
+        """`time.monotonic()` of its last turn."""
+        ...
+
+    def plan(self, request: GenerationRequest, inputs: Inputs) -> Plan:
+        """Check a request; raises the refusal."""
+        ...
+
+    def participant(self, checked: Plan, deadline: float) -> Participant:
+        """What of the request decides its rank."""
+        ...
+
+    def draw(self, checked: Plan, participant: Participant, on_step: OnStep, on_preview: OnPreview) -> Drawn:
+        """Make it."""
+        ...
+
+    def wake(self) -> None:
+        """A request was cancelled."""
+        ...
+
+    def close(self) -> None:
+        """End its threads."""
+        ...
+
+
 class Engine:
     """One model that serves requests. Blocks while it loads and warms up; raises what `loading` raises."""
 
     def __init__(
         self, spec: ModelDeploymentSpec, *, claims: Path, threads: int, retained_bytes: int = RETAINED_BYTES
     ) -> None:
-        started = time.monotonic()
-        model = load(spec, claims)
-        self._limits = model.limits
         self._counters = Counters()
-        self._batcher = Batcher(self._counters, threads=threads, units=UNITS[model.unet.device.type])
-        self._shared = SharedModel(model, self._batcher)
-        self._seats = Seats(self._shared)
-        self._prompt_length = PromptLength(model.tokenizer)
+        self._model = _loaded(spec, claims, self._counters, threads)
         self._retention = Retention(retained_bytes)
         self._lock = threading.Lock()
         self._generations: dict[str, _Generation] = {}
         self._draining = False
         self._threads = ThreadPoolExecutor(spec.engine.max_concurrent_requests, thread_name_prefix="easel-request")
-        self.info: ModelInfo = model.info
-        self._warm_up(spec)
-        self.info = model.info.model_copy(update={"loaded_seconds": round(time.monotonic() - started, 3)})
+
+    @property
+    def info(self) -> ModelInfo:
+        """What serves."""
+        return self._model.info
 
     @property
     def heartbeat(self) -> float:
-        """`time.monotonic()` of the batcher's last turn."""
-        return self._batcher.heartbeat
+        """`time.monotonic()` of the model's last turn."""
+        return self._model.heartbeat
 
     @property
     def counts(self) -> Counts:
@@ -92,8 +122,7 @@ class Engine:
         try:
             if self._draining:
                 raise Transient("the engine is draining", fix="Another replica takes the request")
-            checked = plan(request, inputs, self.info.tasks, self._limits)
-            self._prompt_length.check(request)
+            checked = self._model.plan(request, inputs)
             listener.send(Message(Accepted()))
             self._attend(listener, checked, fingerprint(request, inputs))
         except EaselError as error:
@@ -111,9 +140,9 @@ class Engine:
             generations = list(self._generations.values())
         for generation in generations:
             generation.participant.cancel()
-        self._batcher.wake()
+        self._model.wake()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._batcher.close()
+        self._model.close()
 
     def cancel(self, listener: Handle) -> None:
         """`listener` wants no more; its generation goes on while others listen."""
@@ -124,7 +153,7 @@ class Engine:
             generation.listeners.remove(listener)
             if not generation.listeners:
                 self._abandon(generation)
-        self._batcher.wake()
+        self._model.wake()
         listener.send(Message(Failed(error=Cancelled("stopped on request").to_report())))
 
     def _abandon(self, generation: _Generation) -> None:
@@ -148,11 +177,16 @@ class Engine:
         if generation is None:
             if self.counts.waiting >= LONGEST_QUEUE:
                 raise CapacityQueued("the engine's queue is full", found=f"{LONGEST_QUEUE} requests wait")
-            generation = self._generations[key] = _Generation(key, checked)
+            generation = self._generations[key] = self._begun(key, checked)
             self._counters.queued()
             generation.future = self._threads.submit(self._run, generation)
         generation.listeners.append(listener)
         listener.generation = generation
+
+    def _begun(self, key: str, checked: Plan) -> _Generation:
+        seconds = checked.request.deadline_seconds
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        return _Generation(key, checked, self._model.participant(checked, deadline))
 
     def _run(self, generation: _Generation) -> None:
         self._counters.dequeued()
@@ -171,16 +205,16 @@ class Engine:
             return Message(Failed(error=error.to_report())), "failed"
         except Exception as error:
             log.exception("request failed")
-            return Message(Failed(error=_fault(error).to_report())), "failed"
+            return Message(Failed(error=fault(error).to_report())), "failed"
 
     def _make(self, generation: _Generation) -> Message:
         queued = time.monotonic() - generation.created
-        with self._seats.one() as seat:
-            drawn = draw(
-                generation.plan, seat, self._shared, generation.participant,
-                lambda step, steps: self._stepped(generation, step, steps),
-                lambda step, steps, jpeg: generation.tell(Message(Preview(step=step, steps=steps), jpeg)),
-            )  # fmt: skip
+        drawn = self._model.draw(
+            generation.plan,
+            generation.participant,
+            lambda step, steps: self._stepped(generation, step, steps),
+            lambda step, steps, jpeg: generation.tell(Message(Preview(step=step, steps=steps), jpeg)),
+        )
         request, started = generation.plan.request, time.monotonic()
         payload = encode(drawn.frames, request.encoding, request.fps)
         now = time.monotonic()
@@ -191,9 +225,10 @@ class Engine:
             encode=now - started,
             total=now - generation.created,
         )
-        return Message(self._finished(request, drawn, payload, timings), payload)
+        return Message(self._finished(generation.plan, drawn, payload, timings), payload)
 
-    def _finished(self, request: GenerationRequest, drawn: Drawn, payload: bytes, timings: Timings) -> Finished:
+    def _finished(self, checked: Plan, drawn: Drawn, payload: bytes, timings: Timings) -> Finished:
+        request, info = checked.request, self.info
         frames, height, width = drawn.frames.shape[:3]
         return Finished(
             media_type=MEDIA_TYPES[request.encoding],
@@ -203,11 +238,15 @@ class Engine:
             frames=frames,
             fps=(request.fps or DEFAULT_FPS) if TAKES[request.task].video else None,
             seed=request.seed,
-            model_digest=self.info.digest,
-            dtype=self.info.dtype,
-            device=self.info.device,
-            versions=self.info.versions,
+            model_digest=info.digest,
+            dtype=info.dtype,
+            device=info.device,
+            versions=info.versions,
             steps=drawn.steps,
+            computed_steps=drawn.computed_steps,
+            quality=checked.quality,
+            reproducible=request.reproducible,
+            adapters={name: info.adapters[name] for name in checked.adapters if name in info.adapters},
             timings=timings,
         )
 
@@ -229,17 +268,16 @@ class Engine:
                 self._counters.reused()
             listener.send(again if index else message)
 
-    def _warm_up(self, spec: ModelDeploymentSpec) -> None:
-        """Draw one step at each size, so that the first request pays for nothing that happens once."""
-        native = (self._limits.native, self._limits.native)
-        for width, height in [(shape.width, shape.height) for shape in spec.engine.shapes] or [native]:
-            request = GenerationRequest(
-                id="warm-up", task=Task.TEXT_TO_IMAGE, prompt="", width=width, height=height, steps=1
-            )
-            with self._seats.one() as seat:
-                checked = plan(request, Inputs(), self.info.tasks, self._limits)
-                draw(checked, seat, self._shared, Participant(), lambda *_: None, lambda *_: None)
-        self._counters.reset()
+
+def _loaded(spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> Model:
+    """The kind of model that the folder holds; each brings libraries that the other does without."""
+    if (folder_of(spec.model.source, claims) / GENERATOR).is_file():
+        from .latentmodel import LatentModel
+
+        return LatentModel(spec, claims, counters, threads)
+    from .diffusion import Diffusion
+
+    return Diffusion(spec, claims, counters, threads)
 
 
 class Handle:
@@ -272,9 +310,8 @@ class Handle:
 class _Generation:
     """One run of the model and everyone who waits for its result."""
 
-    def __init__(self, fingerprint: str, plan: Plan) -> None:
-        self.fingerprint, self.plan = fingerprint, plan
-        self.participant = Participant()
+    def __init__(self, fingerprint: str, plan: Plan, participant: Participant) -> None:
+        self.fingerprint, self.plan, self.participant = fingerprint, plan, participant
         self.listeners: list[Handle] = []
         self.future: Future[None] | None = None
         self.created = time.monotonic()
@@ -289,9 +326,3 @@ def _reused(message: Message) -> Message:
     return (
         Message(event.model_copy(update={"reused": True}), message.payload) if isinstance(event, Finished) else message
     )
-
-
-def _fault(error: Exception) -> BackendFault:
-    if out_of_memory(error):
-        return BackendFault("out of memory", fix="Ask for a smaller picture or fewer frames")
-    return BackendFault("the engine failed on this request", found=type(error).__name__)

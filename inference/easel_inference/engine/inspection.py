@@ -1,65 +1,49 @@
-"""Refuses model folders that could run code, or that are broken, before anything in them is loaded.
+"""Refuses model and adapter folders that this engine does not know, before anything in them is loaded.
 
-Weights are safetensors alone. Pickles run code when they are read, and Python files, `custom_pipeline`, `auto_map` and
-unknown libraries in `model_index.json` are how a folder asks a loader to import code of its own, so each is refused by
-name. A truncated file is refused here too: loaders map it into memory and die on it much later.
+A folder may name only what its family lists: component, library, class, plain setting. An unknown library in
+`model_index.json` is how a folder asks a loader to import code of its own. What may lie in a folder at all, and its
+digest, is `folders`' business; both are pure reading, so the launcher asks them too.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from easel_api.errors import InvalidInput, NotFound, UnsafeModel, Unsupported
-from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_api.tasks import AdapterKind
+from easel_api.modeldeployment import Adapter, ModelDeploymentSpec
+from easel_api.tasks import ADDED, AdapterKind
 
+from .families import BY_PIPELINE, FAMILIES, Component, Family
+from .families.family import DIFFUSERS_WEIGHTS
+from .folders import (
+    check_files,
+    checked_digest,
+    digest_of,
+    files_of,
+    name_of,
+    read_header,
+    read_json,
+    require,
+    shards_of,
+)
 from .sources import folder_of
 
 INDEX = "model_index.json"
-MAX_JSON_BYTES = 16 * 2**20
-MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
+GENERATOR = "generator.json"
+GENERATOR_FAMILY = "Onnx"
+"""A folder with `generator.json` holds ONNX graphs; what is in it is checked where it is loaded."""
 
-# ruff: disable[SIM905]
-PICKLES = frozenset(
-    ".bin .pt .pth .ckpt .pkl .pickle .h5 .hdf5 .keras .joblib .dill .npy .npz .msgpack .pb .mar .nemo".split()
-)
-CODE = frozenset(".py .pyc .pyo .pyd .so .dll .dylib .sh .exe .ipynb .whl .egg .zip .tar .gz .tgz".split())
-
-SCHEDULERS = frozenset(
-    """DDIMScheduler DDPMScheduler PNDMScheduler LMSDiscreteScheduler EulerDiscreteScheduler
-    EulerAncestralDiscreteScheduler HeunDiscreteScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
-    UniPCMultistepScheduler LCMScheduler DEISMultistepScheduler KDPM2DiscreteScheduler""".split()
-)
-# ruff: enable[SIM905]
-
-COMPONENTS: dict[str, tuple[str, frozenset[str]]] = {
-    "unet": ("diffusers", frozenset({"UNet2DConditionModel"})),
-    "vae": ("diffusers", frozenset({"AutoencoderKL"})),
-    "scheduler": ("diffusers", SCHEDULERS),
-    "text_encoder": ("transformers", frozenset({"CLIPTextModel"})),
-    "tokenizer": ("transformers", frozenset({"CLIPTokenizer", "CLIPTokenizerFast"})),
+ADAPTER_CLASSES: dict[AdapterKind, frozenset[str]] = {
+    AdapterKind.MOTION: frozenset({"MotionAdapter"}),
+    AdapterKind.CONTROL_NET: frozenset({"ControlNetModel"}),
 }
-"""What a StableDiffusion folder must hold: component, library, classes."""
+"""Values of `_class_name` in an adapter's config.json; a LoRA has none."""
 
-IGNORED: dict[str, tuple[str, frozenset[str]]] = {
-    "feature_extractor": ("transformers", frozenset({"CLIPImageProcessor", "CLIPFeatureExtractor"})),
-    "safety_checker": ("stable_diffusion", frozenset({"StableDiffusionSafetyChecker"})),
-    "image_encoder": ("transformers", frozenset({"CLIPVisionModelWithProjection"})),
-}
-"""What it may hold besides; not loaded."""
-
-FAMILIES = {"StableDiffusionPipeline": "StableDiffusion"}
-WEIGHTS = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "vae": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-}
+BASE_DIGEST = "base_model_digest"
+"""Key in the metadata of a LoRA's weights: the digest of the model that it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +53,36 @@ class CheckedModel:
     folder: Path
     family: str
     classes: dict[str, str]
+    """Class names by component; what the family ignores is left out."""
     digest: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Plain values of model_index.json that the family's pipelines take."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAdapter:
+    """An adapter's folder that may be loaded."""
+
+    name: str
+    kind: AdapterKind
+    folder: Path
+    digest: str
+    class_name: str = ""
+    """The diffusers class; empty for a LoRA."""
+    weights: Path | None = None
+    """A LoRA's one file."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFolders:
-    """All that a deployment loads."""
+    """All that a deployment loads; adapters by the names that requests call them."""
 
     model: CheckedModel
-    motion: CheckedModel | None
+    adapters: dict[str, CheckedAdapter]
+
+    def of_kind(self, kind: AdapterKind) -> dict[str, CheckedAdapter]:
+        """The adapters of one kind, by name."""
+        return {name: adapter for name, adapter in self.adapters.items() if adapter.kind is kind}
 
 
 def check(spec: ModelDeploymentSpec, claims: Path, *, hashed: bool = True) -> CheckedFolders:
@@ -85,207 +90,186 @@ def check(spec: ModelDeploymentSpec, claims: Path, *, hashed: bool = True) -> Ch
 
     Without `hashed` no weights are read and digests stay empty: what the launcher asks before it starts anything.
     """
-    model = check_model(
-        folder_of(spec.model.source, claims), digest=spec.model.digest, family=spec.model.family, hashed=hashed
-    )
-    motion = {adapter.kind: adapter for adapter in spec.adapters}.get(AdapterKind.MOTION)
-    return CheckedFolders(model, check_adapter(folder_of(motion.source, claims), hashed=hashed) if motion else None)
+    folder = folder_of(spec.model.source, claims)
+    model = check_model(folder, digest=spec.model.digest, family=spec.model.family, hashed=hashed)
+    _check_kinds(spec.adapters, model.family)
+    adapters = [
+        check_adapter(folder_of(adapter.source, claims), adapter.kind, name=adapter.name, hashed=hashed)
+        for adapter in spec.adapters
+    ]
+    for adapter in adapters:
+        _check_base(adapter, model)
+    return CheckedFolders(model, {adapter.name: adapter for adapter in adapters})
 
 
 def check_model(
     folder: Path, *, digest: str | None = None, family: str | None = None, hashed: bool = True
 ) -> CheckedModel:
-    """A pipeline's folder, checked whole; each refusal names the file."""
-    files = list(_files(folder))
-    index = _index(folder)
-    found = FAMILIES[index["_class_name"]]
+    """A pipeline's or a generator's folder, checked whole; each refusal names the file."""
+    files = files_of(folder)
+    if (folder / GENERATOR).is_file():
+        found, classes, settings = GENERATOR_FAMILY, dict[str, str](), dict[str, Any]()
+    else:
+        found, classes, settings = _check_pipeline(folder)
     if family not in (None, found):
         raise InvalidInput("the folder holds another family", where="spec.model.family", found=found)
-    classes = _classes(index, folder)
-    for component, name in WEIGHTS.items():
-        _require(folder / component / name, folder, instead=_variant(folder / component, name))
-    for component in COMPONENTS:
-        _require_config(folder, component)
-    _check_files(folder, files)
-    return CheckedModel(folder, found, classes, checked_digest(folder, files, digest) if hashed else "")
+    check_files(folder, files)
+    return CheckedModel(folder, found, classes, checked_digest(folder, files, digest) if hashed else "", settings)
 
 
-def check_adapter(folder: Path, *, hashed: bool = True) -> CheckedModel:
-    """A motion adapter's folder."""
-    files = list(_files(folder))
-    _require(folder / "config.json", folder)
-    _require(folder / "diffusion_pytorch_model.safetensors", folder)
-    name = str(read_json(folder / "config.json", folder).get("_class_name"))
-    if name != "MotionAdapter":
-        raise Unsupported("not a motion adapter", where=f"{folder}/config.json", found=name)
-    _check_files(folder, files)
-    return CheckedModel(folder, "Motion", {"motion": name}, digest_of(folder, files) if hashed else "")
+def check_adapter(folder: Path, kind: AdapterKind, *, name: str = "", hashed: bool = True) -> CheckedAdapter:
+    """An adapter's folder, checked whole."""
+    files = files_of(folder)
+    class_name, weights = "", None
+    if kind is AdapterKind.LORA:
+        weights = _lora_file(folder)
+    else:
+        class_name = _adapter_class(folder, kind)
+        _require_weights(folder, DIFFUSERS_WEIGHTS, folder)
+    check_files(folder, files)
+    return CheckedAdapter(name, kind, folder, digest_of(folder, files) if hashed else "", class_name, weights)
 
 
-def checked_digest(folder: Path, files: list[Path], wanted: str | None) -> str:
-    """The folder's digest; `InvalidInput` names both when another one is wanted."""
-    found = digest_of(folder, files)
-    if wanted not in (None, found):
-        raise InvalidInput(
-            "the model folder is not the one that was pinned",
-            where="spec.model.digest",
-            found=f"{found}, wanted {wanted}",
-            fix="Restore the folder's files, or pin the digest that was found if the change is meant",
-        )
-    return found
+def variant_of(folder: Path, weights: str) -> str | None:
+    """`fp16` when a component's folder holds its weights in half precision alone, as some stock folders do."""
+    return None if any((folder / file).is_file() for file in _stored_as(weights)) else "fp16"
 
 
-def digest_of(folder: Path, files: list[Path] | None = None) -> str:
-    """sha256 over the sorted relative paths and the sha256 of each file."""
-    whole = hashlib.sha256()
-    names = {file.relative_to(folder).as_posix(): file for file in (_files(folder) if files is None else files)}
-    for name in sorted(names):
-        with names[name].open("rb") as content:
-            part = hashlib.file_digest(content, "sha256").hexdigest()
-        whole.update(f"{name}\0{part}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
-
-
-def read_json(file: Path, folder: Path) -> dict[str, Any]:
-    """A JSON object of a model folder."""
-    where = _name(file, folder)
-    try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise InvalidInput("the file is too large to be a configuration", where=where)
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise NotFound("the model folder lacks a file", where=where) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("not valid JSON", where=where, found=str(error)) from error
-    if not isinstance(value, dict):
-        raise InvalidInput("not a JSON object", where=where, found=type(value).__name__)
-    return value
-
-
-def check_safetensors(file: Path, folder: Path) -> None:
-    """The header is whole and the file has every byte that it promises; reads no weights."""
-    where, size = _name(file, folder), file.stat().st_size
-    with file.open("rb") as content:
-        length = int.from_bytes(content.read(8), "little")
-        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
-            raise InvalidInput("not a whole safetensors file", where=where, found=f"{size} bytes", fix=_COPY)
-        header = content.read(length)
-    try:
-        tensors = json.loads(header)
-        ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
-        end = 8 + length + max(ends, default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise InvalidInput("the safetensors header is damaged", where=where, fix=_COPY) from error
-    if end != size:
-        raise InvalidInput("truncated or padded", where=where, found=f"{size} bytes, promised {end}", fix=_COPY)
-
-
-_COPY = "Copy the file again"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file of the folder; refuses links that leave it."""
-    for root, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            entry = Path(root) / name
-            if entry.is_symlink() and not entry.resolve().is_relative_to(folder.resolve()):
-                raise UnsafeModel(
-                    "a link leaves the model folder",
-                    where=_name(entry, folder),
-                    found=os.fspath(entry.readlink()),
-                    fix="Copy the files themselves into the folder",
-                )
-        folders[:] = sorted(name for name in folders if name not in (".git", ".cache"))
-        yield from (Path(root) / name for name in sorted(names))
-
-
-def _check_files(folder: Path, files: list[Path]) -> None:
-    for file in files:
-        where, suffix = _name(file, folder), file.suffix.lower()
-        if suffix in PICKLES:
-            raise UnsafeModel("a file that may hold a pickle, which runs code when read", where=where, fix=_CONVERT)
-        if suffix in CODE:
-            raise UnsafeModel("a file that can hold code", where=where, fix="Remove it; Easel runs no model's own code")
-        if suffix == ".safetensors":
-            check_safetensors(file, folder)
-        if suffix == ".json":
-            _check_config(file, folder)
-
-
-_CONVERT = "Convert the weights to safetensors and remove this file"
-
-
-def _check_config(file: Path, folder: Path) -> None:
-    if file.stat().st_size > MAX_JSON_BYTES:
-        return  # never read: the few that are read are checked for their size
-    text = file.read_bytes()
-    for key in ("auto_map", "custom_pipeline", "trust_remote_code", "custom_pipelines"):
-        if f'"{key}"'.encode() in text and key in _keys(text):
-            raise UnsafeModel(f"{key} asks the loader to import code", where=_name(file, folder))
-    if file.name.endswith(".safetensors.index.json"):
-        for name in set(read_json(file, folder).get("weight_map", {}).values()):
-            if Path(str(name)).name != name:
-                raise UnsafeModel("a shard's name leaves the folder", where=_name(file, folder), found=str(name))
-
-
-def _keys(text: bytes) -> set[str]:
-    keys: set[str] = set()
-    try:
-        json.loads(text, object_hook=lambda value: keys.update(value))
-    except (ValueError, RecursionError):
-        return keys
-    return keys
-
-
-def _index(folder: Path) -> dict[str, Any]:
+def _check_pipeline(folder: Path) -> tuple[str, dict[str, str], dict[str, Any]]:
     index = read_json(folder / INDEX, folder)
-    if index.get("_class_name") not in FAMILIES:
+    family = _family(index)
+    classes = _classes(index, family)
+    for name in classes:
+        _check_component(folder, name, family.loaded[name])
+    return family.name, classes, _settings(index, family)
+
+
+def _family(index: Mapping[str, Any]) -> Family:
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or pipeline not in BY_PIPELINE:
         raise Unsupported(
             "this engine does not serve this pipeline",
             where=INDEX,
-            found=f"_class_name {index.get('_class_name')!r}",
-            fix=f"Served are {', '.join(FAMILIES)}",
+            found=f"_class_name {pipeline!r}",
+            fix=f"Served are {', '.join(BY_PIPELINE)}",
         )
-    return index
+    return BY_PIPELINE[pipeline]
 
 
-def _classes(index: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Class names by component; anything that is not in the lists above is refused."""
+def _classes(index: Mapping[str, Any], family: Family) -> dict[str, str]:
+    """Class names by component; anything that is not in the family's lists is refused."""
     classes = {}
-    for component, entry in index.items():
-        if component.startswith("_") or not isinstance(entry, list) or entry == [None, None]:
+    for name, entry in index.items():
+        if name.startswith("_") or not isinstance(entry, list) or entry == [None, None]:
             continue
-        library, names = (COMPONENTS | IGNORED).get(component, ("", frozenset()))
-        if len(entry) != 2 or entry[0] != library or entry[1] not in names:
+        component = family.known.get(name)
+        if component is None or len(entry) != 2 or entry[0] != component.library or entry[1] not in component.classes:
             raise UnsafeModel(
-                "names a component that this engine does not know",
-                where=f"{_name(folder / INDEX, folder)}: {component}",
-                found=repr(entry),
+                "names a component that this engine does not know", where=f"{INDEX}: {name}", found=repr(entry)
             )
-        classes[component] = str(entry[1])
-    for component in COMPONENTS.keys() - classes.keys():
-        raise NotFound("the pipeline lacks a component", where=f"{INDEX}: {component}")
+        if name not in family.ignored:
+            classes[name] = str(entry[1])
+    for name in family.components.keys() - classes.keys():
+        raise NotFound("the pipeline lacks a component", where=f"{INDEX}: {name}")
     return classes
 
 
-def _require(file: Path, folder: Path, instead: Path | None = None) -> None:
-    if not file.is_file() and instead is None:
-        raise NotFound("the model folder lacks a file", where=_name(file, folder))
+def _settings(index: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """Plain values that the pipeline's constructor takes; one that nobody knows would be dropped in silence."""
+    settings = {}
+    for name, value in index.items():
+        if name.startswith("_") or isinstance(value, list) or name in family.disregarded:
+            continue
+        if name not in family.settings or not isinstance(value, str | int | float | None):
+            raise Unsupported(
+                "names a setting that this engine does not know", where=f"{INDEX}: {name}", found=repr(value)
+            )
+        settings[name] = value
+    return settings
 
 
-def _variant(folder: Path, name: str) -> Path | None:
-    """Half-precision or sharded weights, which stock folders hold instead."""
-    stem, suffix = name.rsplit(".", 1)
-    found = (folder / f"{stem}.fp16.{suffix}", folder / f"{name}.index.json")
-    return next((file for file in found if file.is_file()), None)
+def _check_component(folder: Path, name: str, component: Component) -> None:
+    config = folder / name / component.config
+    require(config, folder)
+    read_json(config, folder)
+    if component.weights:
+        _require_weights(folder / name, component.weights, folder)
 
 
-def _require_config(folder: Path, component: str) -> None:
-    names = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
-    file = folder / component / names.get(component, "config.json")
-    _require(file, folder)
-    read_json(file, folder)
+def _require_weights(part: Path, weights: str, folder: Path) -> None:
+    """The weights are there: whole or in shards, in full or half precision; an index names no shard that is missing."""
+    found = [file for variant in ("", "fp16") for file in _stored_as(weights, variant) if (part / file).is_file()]
+    if not found:
+        require(part / weights, folder)
+    elif found[0].endswith(".json"):
+        for shard in sorted(shards_of(part / found[0], folder)):
+            require(part / shard, folder)
 
 
-def _name(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else os.fspath(file)
+def _stored_as(weights: str, variant: str = "") -> tuple[str, str]:
+    """The names of a component's weights: whole, and the index of their shards."""
+    if not variant:
+        return weights, f"{weights}.index.json"
+    return weights.replace(".safetensors", f".{variant}.safetensors"), f"{weights}.index.{variant}.json"
+
+
+def _check_kinds(adapters: list[Adapter], family: str) -> None:
+    for index, adapter in enumerate(adapters):
+        if (family, adapter.kind) not in ADDED:
+            taken = ", ".join(kind for name, kind in ADDED if name == family)
+            raise Unsupported(
+                f"{family} models take no such adapter",
+                where=f"spec.adapters[{index}].kind",
+                found=adapter.kind,
+                fix=f"They take {taken}" if taken else "Remove it",
+            )
+
+
+def _adapter_class(folder: Path, kind: AdapterKind) -> str:
+    name = str(read_json(folder / "config.json", folder).get("_class_name"))
+    if name not in ADAPTER_CLASSES[kind]:
+        raise Unsupported(f"not a {kind} adapter", where=f"{folder}/config.json", found=name)
+    return name
+
+
+def _lora_file(folder: Path) -> Path:
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise InvalidInput(
+            "a LoRA's folder holds exactly one safetensors file",
+            where=str(folder),
+            found=", ".join(name_of(file, folder) for file in files) or "none",
+        )
+    return files[0]
+
+
+def _check_base(adapter: CheckedAdapter, model: CheckedModel) -> None:
+    """A LoRA that says which model it was trained on is refused for another: it would draw noise without a word."""
+    if adapter.weights is None or not model.digest:
+        return
+    metadata = read_header(adapter.weights, adapter.folder).get("__metadata__") or {}
+    wanted = metadata.get(BASE_DIGEST, model.digest)
+    if wanted != model.digest:
+        raise InvalidInput(
+            "the LoRA was trained on another model",
+            where=f"spec.adapters: {adapter.name}",
+            found=f"the model is {model.digest}, the LoRA is for {wanted}",
+            fix="Serve the model that it belongs to",
+        )
+
+
+__all__ = [
+    "FAMILIES",
+    "CheckedAdapter",
+    "CheckedFolders",
+    "CheckedModel",
+    "check",
+    "check_adapter",
+    "check_files",
+    "check_model",
+    "checked_digest",
+    "digest_of",
+    "files_of",
+    "read_json",
+    "variant_of",
+]

@@ -1,7 +1,7 @@
 """A request's own light pipelines around the shared weights.
 
 Schedulers keep the step they are at, and fast tokenizers keep padding and truncation, so threads that shared them would
-break one another. A seat has its own tokenizer and pipelines and is used by one request at a time; the scheduler is new
+break one another. A seat has its own tokenizers and pipelines and is used by one request at a time; the scheduler is new
 for each request. Building one takes milliseconds and no weights.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import inspect
 import queue
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,30 +18,40 @@ from typing import Any
 import diffusers
 import torch
 
-from easel_api.tasks import Task
+from easel_api.tasks import TAKES, Task
 
 from .batcher import Batcher
+from .embeddings import EmbeddingCache
 from .loading import LoadedModel
-from .proxies import Autoencoder, Denoiser, TextEncoder
-
-PIPELINES: dict[Task, Any] = {
-    Task.TEXT_TO_IMAGE: diffusers.StableDiffusionPipeline,
-    Task.IMAGE_TO_IMAGE: diffusers.StableDiffusionImg2ImgPipeline,
-    Task.INPAINT: diffusers.StableDiffusionInpaintPipeline,
-    Task.TEXT_TO_VIDEO: diffusers.AnimateDiffPipeline,
-}
+from .loras import Loras
+from .proxies import Autoencoder, ControlNet, Denoiser, Encoder
 
 
 class SharedModel:
     """The proxies around one loaded model, shared by all seats."""
 
     def __init__(self, model: LoadedModel, batcher: Batcher) -> None:
-        self.model = model
-        self.batcher = batcher
-        self.vae = Autoencoder(model.vae, batcher, "vae")
-        self.text_encoder = TextEncoder(model.text_encoder, batcher, "text-encoder")
-        self.unet = Denoiser(model.unet, batcher, "denoiser")
-        self.motion_unet = None if model.motion_unet is None else Denoiser(model.motion_unet, batcher, "motion")
+        self.model, self.batcher, self.embeddings = model, batcher, EmbeddingCache()
+        family = model.family
+        denoisers = {name: model.parts[name] for name in family.denoisers if name in model.parts}
+        moving = {} if model.motion_unet is None else {"motion": model.motion_unet}
+        loras = Loras(model.loras, [*denoisers.values(), *moving.values()])
+        rules = {"shared": family.shared, "listed": family.listed, "use": loras.use if model.loras else None}
+        self.proxies: dict[str, Any] = {
+            name: Denoiser(part, batcher, name, **rules) for name, part in (denoisers | moving).items()
+        }
+        for name in family.encoders:
+            if model.parts.get(name) is not None:
+                self.proxies[name] = Encoder(model.parts[name], batcher, name, self.embeddings)
+        self.proxies["vae"] = Autoencoder(model.parts["vae"], batcher, "vae")
+        self.controlnets = {
+            name: ControlNet(net, batcher, f"controlnet {name}") for name, net in model.controlnets.items()
+        }
+
+    @property
+    def vae(self) -> Any:
+        """The VAE's proxy."""
+        return self.proxies["vae"]
 
 
 class Seat:
@@ -48,27 +59,35 @@ class Seat:
 
     def __init__(self, shared: SharedModel) -> None:
         self._shared = shared
-        self._tokenizer = copy.deepcopy(shared.model.tokenizer)
-        self._pipelines: dict[Task, Any] = {}
+        self._own = {
+            name: copy.deepcopy(part)
+            for name, part in shared.model.parts.items()
+            if name.startswith("tokenizer") or name == "processor"
+        }
+        self._pipelines: dict[tuple[Task, str], Any] = {}
 
-    def pipeline(self, task: Task) -> Any:
-        """The task's pipeline with a scheduler that no request has used."""
-        if task not in self._pipelines:
-            self._pipelines[task] = self._build(task)
-        pipeline = self._pipelines[task]
-        scheduler = self._shared.model.scheduler
+    def pipeline(self, task: Task, controlnet: str = "") -> Any:
+        """The task's pipeline with a scheduler that no request has used; `controlnet` names the one to follow."""
+        if (task, controlnet) not in self._pipelines:
+            self._pipelines[task, controlnet] = self._build(task, controlnet)
+        pipeline = self._pipelines[task, controlnet]
+        scheduler = self._shared.model.parts["scheduler"]
         pipeline.scheduler = type(scheduler).from_config(scheduler.config)
         return pipeline
 
-    def _build(self, task: Task) -> Any:
+    def _build(self, task: Task, controlnet: str) -> Any:
         shared = self._shared
-        parts = {"vae": shared.vae, "text_encoder": shared.text_encoder, "tokenizer": self._tokenizer}
-        parts |= {"scheduler": copy.deepcopy(shared.model.scheduler), "feature_extractor": None}
-        if task is Task.TEXT_TO_VIDEO:
-            parts |= {"unet": shared.motion_unet, "motion_adapter": None}
-        else:
-            parts |= {"unet": shared.unet, "safety_checker": None, "requires_safety_checker": False}
-        pipeline = PIPELINES[task](**parts)
+        pipeline_class = getattr(diffusers, shared.model.family.tasks[task])
+        available = {**shared.model.parts, **shared.proxies, **self._own, **shared.model.settings}
+        if "motion" in shared.proxies and TAKES[task].video and task is not Task.INTERPOLATION:
+            available |= {"unet": shared.proxies["motion"], "motion_adapter": None}
+        if controlnet:
+            available["controlnet"] = shared.controlnets[controlnet]
+        # What the folder lacks or the family ignores, such as a safety checker, is None; settings keep their defaults.
+        parameters = inspect.signature(pipeline_class.__init__).parameters.values()
+        required = {taken.name: None for taken in parameters if taken.default is taken.empty and taken.name != "self"}
+        taken = {taken.name: available[taken.name] for taken in parameters if taken.name in available}
+        pipeline = pipeline_class(**(required | taken))
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

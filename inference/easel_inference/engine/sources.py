@@ -12,6 +12,9 @@ from easel_inference import miniature
 BUILTINS: dict[str, Path] = {
     BUILTIN_MINIATURE: miniature.WEIGHTS / "base",
     BUILTIN_MOTION: miniature.WEIGHTS / "motion",
+    "builtin://miniature/controlnet-segmentation": miniature.WEIGHTS / "controlnet-seg",
+    "builtin://miniature/generator-gan": miniature.WEIGHTS / "generator-gan",
+    "builtin://miniature/generator-vae": miniature.WEIGHTS / "generator-vae",
 }
 
 
@@ -38,7 +41,7 @@ def folder_of(source: str, claims: Path) -> Path:
 
 
 _FORMS = "Use builtin://miniature, pvc://CLAIM/PATH or file://PATH"
-_FOLDER = "Name the folder that holds model_index.json"
+_FOLDER = "Name the folder that holds model_index.json, generator.json or an adapter's config.json"
 
 
 def _builtin(source: str) -> Path:

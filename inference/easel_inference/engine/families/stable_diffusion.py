@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from easel_api.tasks import Task
 
-from .family import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Component, Family
-
-# ruff: disable[SIM905]
-SCHEDULERS = frozenset(
-    """DDIMScheduler DDPMScheduler PNDMScheduler LMSDiscreteScheduler EulerDiscreteScheduler
-    EulerAncestralDiscreteScheduler HeunDiscreteScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler
-    UniPCMultistepScheduler LCMScheduler DEISMultistepScheduler KDPM2DiscreteScheduler""".split()
+from .family import (
+    CLIP_IMAGES,
+    CLIP_TEXT,
+    CLIP_TOKENIZER,
+    CLIP_VISION_PROJECTED,
+    KARRAS,
+    KL_VAE,
+    Component,
+    Family,
+    diffusers_model,
 )
-# ruff: enable[SIM905]
-
-CLIP_TEXT = Component("transformers", frozenset({"CLIPTextModel"}), TRANSFORMERS_WEIGHTS)
-CLIP_TOKENIZER = Component("transformers", frozenset({"CLIPTokenizer", "CLIPTokenizerFast"}))
-UNET = Component("diffusers", frozenset({"UNet2DConditionModel"}), DIFFUSERS_WEIGHTS)
-VAE = Component("diffusers", frozenset({"AutoencoderKL"}), DIFFUSERS_WEIGHTS)
 
 FAMILY = Family(
     name="StableDiffusion",
     pipelines=("StableDiffusionPipeline",),
     components={
-        "unet": UNET,
-        "vae": VAE,
-        "scheduler": Component("diffusers", SCHEDULERS),
+        "unet": diffusers_model("UNet2DConditionModel"),
+        "vae": KL_VAE,
+        "scheduler": KARRAS,
         "text_encoder": CLIP_TEXT,
         "tokenizer": CLIP_TOKENIZER,
     },
     ignored={
-        "feature_extractor": Component("transformers", frozenset({"CLIPImageProcessor", "CLIPFeatureExtractor"})),
+        "feature_extractor": CLIP_IMAGES,
         "safety_checker": Component("stable_diffusion", frozenset({"StableDiffusionSafetyChecker"})),
-        "image_encoder": Component("transformers", frozenset({"CLIPVisionModelWithProjection"})),
+        "image_encoder": CLIP_VISION_PROJECTED,
     },
+    disregarded=frozenset({"requires_safety_checker"}),
+    constructor={"requires_safety_checker": False},
     tasks={
         Task.TEXT_TO_IMAGE: "StableDiffusionPipeline",
         Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
@@ -47,5 +46,4 @@ FAMILY = Family(
         Task.IMAGE_TO_VIDEO: "AnimateDiffVideoToVideoPipeline",
         Task.VIDEO_TO_VIDEO: "AnimateDiffVideoToVideoPipeline",
     },
-    fixed={},
 )
