@@ -215,5 +215,7 @@ class ModelInfo(_Neutral):
     adapters: dict[str, str] = {}
     """Digests of the loaded adapters by name."""
     peak_memory: dict[str, int] = {}
-    """Bytes that one request of a warmed shape takes beyond the weights, by `WIDTHxHEIGHT`."""
+    """Bytes that one request takes beyond `weights_memory`, by shape: `WIDTHxHEIGHT`, `xFRAMES` added for clips."""
+    weights_memory: int = 0
+    """Bytes in use between requests."""
     versions: dict[str, str] = {}

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_api.tasks import Task
+from easel_api.tasks import TAKES, Task
 from easel_inference.generation import GenerationRequest, Inputs, Message
 
 SECONDS = 120
@@ -20,7 +20,11 @@ SECONDS = 120
 MINIATURE = ModelDeploymentSpec.model_validate(
     {
         "model": {"source": "builtin://miniature"},
-        "adapters": [{"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}],
+        "adapters": [
+            {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"},
+            {"name": "shapes", "kind": "ControlNet", "source": "builtin://miniature/controlnet-segmentation"},
+            {"name": "ink", "kind": "LoRA", "source": "builtin://miniature/lora-ink"},
+        ],
     }
 )
 
@@ -29,7 +33,7 @@ def request(
     prompt: str = "a red mug on a beach, front view", task: Task = Task.TEXT_TO_IMAGE, **fields: Any
 ) -> GenerationRequest:
     """A request of few steps, enough for the miniature to draw what the prompt asks."""
-    values = {"id": "item", "steps": 8, "encoding": "gif" if task is Task.TEXT_TO_VIDEO else "png"} | fields
+    values = {"id": "item", "steps": 8, "encoding": "gif" if TAKES[task].video else "png"} | fields
     return GenerationRequest(task=task, prompt=prompt, **values)
 
 
@@ -77,9 +81,11 @@ Submit = Callable[..., Running]
 
 
 def submitter(engine: Any) -> Submit:
-    def submit(request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None) -> Running:
+    def submit(
+        request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None, **more: bytes
+    ) -> Running:
         running = Running()
-        running.handle = engine.submit(request, Inputs(image, mask), running.emit)
+        running.handle = engine.submit(request, Inputs(image, mask, **more), running.emit)
         return running
 
     return submit

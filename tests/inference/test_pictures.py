@@ -72,7 +72,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
 
 @pytest.mark.parametrize(("inputs", "where"), [(Inputs(), "image"), (Inputs(PICTURE), "mask")])
 def test_a_missing_picture_is_named(inputs: Inputs, where: str) -> None:
-    with pytest.raises(InvalidInput, match="needs a picture") as caught:
+    with pytest.raises(InvalidInput, match="inpaint needs one") as caught:
         decode(INPAINT, inputs)
     assert caught.value.where == where
 

@@ -30,12 +30,16 @@ Pass = Callable[..., Any]
 UNITS = {"cuda": 2**17, "cpu": 2**14}
 """Rows times latent positions of one forward pass at most, where nothing was measured."""
 
-LONGEST_PASS = 1.0
+LONGEST_PASS = 0.8
 """Seconds that a joined pass may take: those who wait behind it wait so long."""
 
-WORTHWHILE = 0.97
-"""A pass of twice the rows is worth it while each row then takes at most this share of the time."""
+MOST_CALLS = 64
+"""Calls of one pass that are tried when budgets are measured."""
 
+INDIFFERENT = 0.02
+"""The smallest pass whose rows take at most this share longer than in the best one holds enough rows."""
+
+MEASURED_SECONDS = 0.15
 HEARTBEAT_SECONDS = 0.5
 KEYS_REMEMBERED = 256
 
@@ -122,7 +126,7 @@ class Batcher:
         return call.result
 
     def measure(self, job: Job) -> int:
-        """Find how many units of this job's key one pass should hold: doubled while that pays. Gives the units.
+        """Find how many units of this job's key one pass should hold: as few as are the fastest. Gives the units.
 
         Runs in the batcher's thread, between other passes.
         """
@@ -193,18 +197,20 @@ class Batcher:
         self._seconds_per_unit[calls[0].job.key] = seconds / max(1, units)
 
     def _measured(self, job: Job) -> int:
-        repeats, best = 1, _seconds(job, 1)
-        while best * repeats * 2 <= LONGEST_PASS:
+        shares: dict[int, float] = {}
+        repeats = 1
+        while not shares or (repeats <= MOST_CALLS and shares[repeats // 2] * repeats <= LONGEST_PASS):
             try:
-                share = _seconds(job, repeats * 2) / 2
-            except Exception as error:  # noqa: BLE001 - whatever the model raises, the smaller pass worked
-                if out_of_memory(error) and torch.cuda.is_available():
+                shares[repeats] = _seconds(job, repeats) / repeats
+            except Exception as error:
+                if not shares or not out_of_memory(error):
+                    raise
+                if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                break
-            if share / repeats > WORTHWHILE * best:
-                break
-            repeats, best = repeats * 2, share / repeats
-        self._budgets[job.key] = repeats * job.units
+                break  # the smaller passes worked
+            repeats *= 2
+        best = min(shares.values())
+        self._budgets[job.key] = job.units * min(n for n, share in shares.items() if share <= best * (1 + INDIFFERENT))
         return self._budgets[job.key]
 
 
@@ -217,15 +223,19 @@ def _waiting(job: Job, owner: Participant | None) -> Waiting:
 
 
 def _seconds(job: Job, repeats: int) -> float:
-    """The better of two passes that join a job with itself."""
+    """The best of some passes that join a job with itself; long ones are measured well enough by one.
+
+    On a CPU it is this process's time, which a busy neighbour on the machine lengthens less than the clock's.
+    """
     parts = joined([job.parts] * repeats)
-    times = []
-    for _ in range(2):
-        started = time.monotonic()
+    cuda, threads = torch.cuda.is_available(), torch.get_num_threads()
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < MEASURED_SECONDS:
+        started = time.monotonic() if cuda else time.process_time() / threads
         job.run(*parts)
-        if torch.cuda.is_available():
+        if cuda:
             torch.cuda.synchronize()
-        times.append(time.monotonic() - started)
+        times.append((time.monotonic() if cuda else time.process_time() / threads) - started)
     return min(times)
 
 

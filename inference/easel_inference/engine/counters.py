@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Outcome = Literal["succeeded", "failed", "cancelled"]
+Lookup = Literal["hit", "miss"]
+LOOKUPS: tuple[Lookup, ...] = ("hit", "miss")
 OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "cancelled")
 
 
@@ -23,6 +25,7 @@ class Counts:
     running: int
     waiting: int
     joined: dict[int, int]
+    embeddings: dict[Lookup, int]
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Counters:
 
     _generations: Counter[Outcome] = field(default_factory=Counter)
     _joined: Counter[int] = field(default_factory=Counter)
+    _embeddings: Counter[Lookup] = field(default_factory=Counter)
     _reused: int = 0
     _steps: int = 0
     _running: int = 0
@@ -56,6 +60,11 @@ class Counters:
         """A forward pass of the denoiser served so many calls."""
         with self._lock:
             self._joined[calls] += 1
+
+    def embedding(self, lookup: Lookup) -> None:
+        """An encoder's result was asked for, and was kept or not."""
+        with self._lock:
+            self._embeddings[lookup] += 1
 
     def queued(self) -> None:
         """A generation waits for its turn."""
@@ -83,6 +92,7 @@ class Counters:
         with self._lock:
             self._generations.clear()
             self._joined.clear()
+            self._embeddings.clear()
             self._reused = self._steps = 0
 
     def snapshot(self) -> Counts:
@@ -95,4 +105,5 @@ class Counters:
                 self._running,
                 self._waiting,
                 dict(self._joined),
+                {lookup: self._embeddings[lookup] for lookup in LOOKUPS},
             )

@@ -17,11 +17,14 @@ from easel_inference.generation import GenerationRequest, Inputs, ModelInfo
 from .batcher import UNITS, Batcher, Job
 from .counters import Counters
 from .loading import LoadedModel, load
+from .memory import Memory, name_of
 from .participant import Participant
 from .plans import Abilities, Plan, plan
 from .seats import Seats, SharedModel
 from .tasks import Drawn, OnPreview, OnStep, draw
 from .words import PromptLength
+
+WARMED_UP = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_VIDEO)
 
 
 class Diffusion:
@@ -33,12 +36,18 @@ class Diffusion:
         device = torch.device("cuda" if spec.resources.gpus else "cpu")
         self._counters = counters
         self._batcher = Batcher(counters, threads=threads, units=UNITS[device.type])
-        self._shared = SharedModel(model, self._batcher)
+        self._shared = SharedModel(model, self._batcher, counters)
         self._seats = Seats(self._shared)
         self._prompt_length = PromptLength(model.family, model.parts)
         self._abilities = _abilities(spec, model)
+        self._memory = Memory(device)
         self._warm_up(spec)
-        self.info: ModelInfo = model.info.model_copy(update={"loaded_seconds": round(time.monotonic() - started, 3)})
+        measured = {
+            "loaded_seconds": round(time.monotonic() - started, 3),
+            "peak_memory": {name_of(shape): peak for shape, peak in self._memory.peaks.items()},
+            "weights_memory": self._memory.weights,
+        }
+        self.info: ModelInfo = model.info.model_copy(update=measured)
 
     @property
     def heartbeat(self) -> float:
@@ -49,6 +58,7 @@ class Diffusion:
         """Check a request; see `plans.plan`."""
         checked = plan(request, inputs, self._abilities)
         self._prompt_length.check(request)
+        self._memory.check((checked.width, checked.height, checked.frames))
         return checked
 
     def participant(self, checked: Plan, deadline: float) -> Participant:
@@ -77,15 +87,21 @@ class Diffusion:
 
     def _warm_up(self, spec: ModelDeploymentSpec) -> None:
         """Draw one step at each size, so that the first request pays for nothing that happens once, and measure it."""
-        task = next((task for task in self._abilities.tasks if task is Task.TEXT_TO_IMAGE), None)
         shapes = [(shape.width, shape.height) for shape in spec.engine.shapes] or [self._abilities.limits.native]
-        for width, height in shapes if task else ():
-            request = GenerationRequest(id="warm-up", task=task, prompt="", width=width, height=height, steps=1)
-            with _watched(self._batcher) as jobs:
-                self.draw(plan(request, Inputs(), self._abilities), Participant(), lambda *_: None, lambda *_: None)
-            for job in jobs:
-                self._batcher.measure(job)
+        for task in WARMED_UP:
+            for width, height in shapes if task in self._abilities.tasks else ():
+                request = GenerationRequest(
+                    id="warm-up", task=task, prompt="", width=width, height=height, steps=1, encoding="webp"
+                )
+                self._try(plan(request, Inputs(), self._abilities))
         self._counters.reset()
+
+    def _try(self, checked: Plan) -> None:
+        """Draw it and find how much memory it takes, and how many of its passes are best made as one."""
+        with self._memory.measured((checked.width, checked.height, checked.frames)), _watched(self._batcher) as jobs:
+            self.draw(checked, Participant(), lambda *_: None, lambda *_: None)
+        for job in jobs:
+            self._batcher.measure(job)
 
 
 class _watched:  # noqa: N801 - reads as a function

@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .counters import Counters
+
 LIMIT_BYTES = 64 * 2**20
 
 
@@ -19,21 +21,19 @@ class EmbeddingCache:
     Outputs are shared between requests: pipelines copy them before they change anything (they repeat or concatenate).
     """
 
-    def __init__(self, limit: int = LIMIT_BYTES) -> None:
-        self._limit, self._bytes = limit, 0
+    def __init__(self, counters: Counters, limit: int = LIMIT_BYTES) -> None:
+        self._counters, self._limit, self._bytes = counters, limit, 0
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
-        self.hits = self.misses = 0
 
     def find(self, key: Hashable) -> Any | None:
         """The output, if it is still here."""
         with self._lock:
             found = self._kept.get(key)
-            self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
-            if found is None:
-                return None
-            self._kept.move_to_end(key)
-            return found[0]
+            if found:
+                self._kept.move_to_end(key)
+        self._counters.embedding("hit" if found else "miss")
+        return found[0] if found else None
 
     def keep(self, key: Hashable, output: Any) -> None:
         """Keep an output, unless it alone is past the limit."""

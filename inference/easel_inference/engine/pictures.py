@@ -34,6 +34,12 @@ class Pictures:
     control: Image.Image | None = None
     clip: tuple[Image.Image, ...] = ()
 
+    @property
+    def size(self) -> Size | None:
+        """Width and height that the result has where the request names none: the first input's."""
+        inputs = [picture for picture in (self.image, self.control, *self.clip[:1]) if picture is not None]
+        return inputs[0].size if inputs else None
+
     def fitted(self, request: GenerationRequest, size: Size) -> Pictures:
         """All of the size of the result: an outpainted picture on its larger canvas, others scaled to cover it."""
         if request.expand is not None and self.image is not None:

@@ -73,8 +73,7 @@ def plan(request: GenerationRequest, inputs: Inputs, abilities: Abilities) -> Pl
     if request.task is Task.UPSCALE and request.scale is None and request.width is None and request.height is None:
         request = request.model_copy(update={"scale": DEFAULT_SCALE})
     pictures = decode(request, inputs)
-    size = pictures.image.size if pictures.image else pictures.clip[0].size if pictures.clip else None
-    width, height = abilities.limits.size_of(request, size)
+    width, height = abilities.limits.size_of(request, pictures.size)
     strength = _strength(request, abilities)
     controlnet, control_scale = _controlnet(request, abilities)
     return Plan(

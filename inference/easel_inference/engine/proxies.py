@@ -31,6 +31,9 @@ from .rows import Part, Rows
 DECODE_WEIGHT = 8
 """A latent position costs the decoder about this much more memory than it costs the denoiser."""
 
+ENCODE_WEIGHT = 1 / 16
+"""A pixel costs the VAE's encoder, half as large as its decoder, a sixteenth of that: 64 pixels are a latent position."""
+
 TIMESTEPS = ("timestep", "timesteps", "t")
 
 Use = Callable[[Any, tuple[tuple[str, float], ...]], None]
@@ -64,7 +67,7 @@ class Proxy(nn.Module):
         method: str,
         shared: frozenset[str] = frozenset(),
         listed: frozenset[str] = frozenset(),
-        weight: int = 1,
+        weight: float = 1,
         counted: bool = False,
         adapters: tuple[tuple[str, float], ...] = (),
     ) -> Any:
@@ -78,7 +81,7 @@ class Proxy(nn.Module):
                 run=lambda *parts: run(taken.rebuilt(parts)),
                 parts=tuple(taken.parts),
                 rows=taken.rows,
-                units=max(1, weight * taken.rows * taken.positions),
+                units=max(1, int(weight * taken.rows * taken.positions)),
                 counted=counted,
             )
         )
@@ -277,7 +280,10 @@ class Autoencoder(Proxy):
     def encode(self, x: Tensor, return_dict: bool = True) -> Any:  # noqa: FBT001, FBT002 - diffusers' own signature
         """Pictures to a distribution of latents; the request samples from it with its own generator."""
         encoded = self._meet(
-            lambda joined: self._model.encode(joined["x"], return_dict=False)[0].parameters, {"x": x}, method="encode"
+            lambda joined: self._model.encode(joined["x"], return_dict=False)[0].parameters,
+            {"x": x},
+            method="encode",
+            weight=ENCODE_WEIGHT,
         )
         distribution = DiagonalGaussianDistribution(encoded)
         return AutoencoderKLOutput(latent_dist=distribution) if return_dict else (distribution,)

@@ -21,6 +21,7 @@ import torch
 from easel_api.tasks import TAKES, Task
 
 from .batcher import Batcher
+from .counters import Counters
 from .embeddings import EmbeddingCache
 from .loading import LoadedModel
 from .loras import Loras
@@ -30,9 +31,9 @@ from .proxies import Autoencoder, ControlNet, Denoiser, Encoder
 class SharedModel:
     """The proxies around one loaded model, shared by all seats."""
 
-    def __init__(self, model: LoadedModel, batcher: Batcher) -> None:
-        self.model, self.batcher, self.embeddings = model, batcher, EmbeddingCache()
-        family = model.family
+    def __init__(self, model: LoadedModel, batcher: Batcher, counters: Counters) -> None:
+        self.model, self.batcher = model, batcher
+        embeddings, family = EmbeddingCache(counters), model.family
         denoisers = {name: model.parts[name] for name in family.denoisers if name in model.parts}
         moving = {} if model.motion_unet is None else {"motion": model.motion_unet}
         loras = Loras(model.loras, [*denoisers.values(), *moving.values()])
@@ -42,7 +43,7 @@ class SharedModel:
         }
         for name in family.encoders:
             if model.parts.get(name) is not None:
-                self.proxies[name] = Encoder(model.parts[name], batcher, name, self.embeddings)
+                self.proxies[name] = Encoder(model.parts[name], batcher, name, embeddings)
         self.proxies["vae"] = Autoencoder(model.parts["vae"], batcher, "vae")
         self.controlnets = {
             name: ControlNet(net, batcher, f"controlnet {name}") for name, net in model.controlnets.items()

@@ -12,6 +12,7 @@ from easel_inference import miniature
 BUILTINS: dict[str, Path] = {
     BUILTIN_MINIATURE: miniature.WEIGHTS / "base",
     BUILTIN_MOTION: miniature.WEIGHTS / "motion",
+    "builtin://miniature/lora-ink": miniature.WEIGHTS / "lora-ink",
     "builtin://miniature/controlnet-segmentation": miniature.WEIGHTS / "controlnet-seg",
     "builtin://miniature/generator-gan": miniature.WEIGHTS / "generator-gan",
     "builtin://miniature/generator-vae": miniature.WEIGHTS / "generator-vae",

@@ -6,6 +6,7 @@
     python -m easel_inference.miniature.train base       --seconds 500    # text encoder and UNet, jointly
     python -m easel_inference.miniature.train controlnet --seconds 120    # segmentation map to picture
     python -m easel_inference.miniature.train motion     --seconds 300    # AnimateDiff motion adapter
+    python -m easel_inference.miniature.train lora       --seconds 120    # style LoRA: black on white
 
 Each stage reads what earlier stages left under ``--out`` and is budgeted by the
 clock: the learning rate follows the share of the time that has passed.  A GPU
@@ -41,7 +42,16 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .judge import ANSWERS, Judge, load_judge, save_judge
-from .studio import CaptionWriter, Renderer, all_frames, sample_scenes, segmentation_picture, single_frames
+from .studio import (
+    COLOURS,
+    ENVIRONMENTS,
+    CaptionWriter,
+    Renderer,
+    all_frames,
+    sample_scenes,
+    segmentation_picture,
+    single_frames,
+)
 
 TEXT_LENGTH = 77
 FRAMES = 8
@@ -832,6 +842,64 @@ def stage_motion(args):
     trainer.run(batch, save)
 
 
+def inked(scene):
+    """The same scenes as an ink drawing shows them: the product in black, on white paper."""
+    black, studio = list(COLOURS).index("black"), list(ENVIRONMENTS).index("studio")
+    return scene | {
+        "colour": torch.full_like(scene["colour"], black),
+        "environment": torch.full_like(scene["environment"], studio),
+    }
+
+
+def stage_lora(args):
+    """A LoRA that draws everything in black on white, whatever the prompt says of colours and places."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(args.out / "base" / "unet").to(args.device).requires_grad_(False)
+    plain_attention(args, unet)
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    unet.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=targets))
+    moving = [p for p in unet.parameters() if p.requires_grad]
+    print(f"  {sum(p.numel() for p in moving) / 1e6:.2f} M parameters")
+    encoder = load_text_encoder(args)
+    vae = AutoencoderKL.from_pretrained(args.out / "base" / "vae").to(args.device).eval()
+    count = 16 if args.tiny else 128
+    scenes = sample_scenes(count, args.device)
+    with torch.no_grad():
+        drawn = inked(scenes)
+        pictures = [args.renderer({k: v[i : i + 8] for k, v in drawn.items()})[0] for i in range(0, count, 8)]
+        moments = torch.cat([vae.encode(part * 2 - 1).latent_dist.mean for part in pictures])
+    latents = moments * vae.config.scaling_factor
+    words = TokenWriter(CLIPTokenizer.from_pretrained(args.out / "base" / "tokenizer"), args.device)
+    noise_process, size = Noise(args.device), min(args.batch, 4)
+
+    def batch():
+        rows = torch.randint(len(latents), (size,), device=args.device)
+        return {
+            "clean": latents[rows],
+            "ids": words(take(scenes, rows)),
+            "noise": torch.randn(size, 4, 16, 16, device=args.device),
+            "step": torch.randint(1000, (size,), device=args.device),
+        }
+
+    def loss(clean, ids, noise, step):
+        noisy, target = noise_process(clean, noise, step)
+        guess = unet(noisy, step, encoder(input_ids=ids).last_hidden_state).sample
+        return F.mse_loss(guess.float(), target)
+
+    trainer = Trainer(moving, loss, batch(), rate=args.rate or 2e-3, budget=args.budget, average=0.98)
+
+    def save():
+        state = {f"unet.{key}": value.half().contiguous() for key, value in get_peft_model_state_dict(unet).items()}
+        folder = args.out / "lora-ink"
+        folder.mkdir(exist_ok=True)
+        metadata = {"format": "pt"} | ({"base_model_digest": args.base_digest} if args.base_digest else {})
+        save_file(state, str(folder / "pytorch_lora_weights.safetensors"), metadata=metadata)
+
+    trainer.run(batch, save)
+
+
 def main():
     """`python -m easel_inference.miniature.train STAGE`."""
     stages = {name[6:]: value for name, value in globals().items() if name.startswith("stage_")}
@@ -850,6 +918,7 @@ def main():
     parser.add_argument("--chunk", type=int, default=512, help="scenes rendered at once")
     parser.add_argument("--supersample", type=int, default=2, help="anti-aliasing factor of the renders")
     parser.add_argument("--rate", type=float, default=None, help="peak learning rate")
+    parser.add_argument("--base-digest", help="digest of the base's folder, which the LoRA then says it belongs to")
     parser.add_argument("--tiny", action="store_true", help="miniature sizes, to check the code")
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
     args = parser.parse_args()

@@ -19,8 +19,8 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from easel_api.errors import BackendFault, EaselError
-from easel_inference.engine.counters import OUTCOMES, Counts
-from easel_inference.generation import Failed, Message
+from easel_inference.engine.counters import LOOKUPS, OUTCOMES, Counts
+from easel_inference.generation import Failed, Message, ModelInfo
 
 from . import wire
 from .settings import Settings
@@ -42,7 +42,7 @@ class TritonPythonModel:
         settings = Settings.from_environment(os.environ)
         self._state = State(settings.state_dir)
         self._engine = self._load(settings)
-        self._metrics = Metrics(self._engine_counts)
+        self._metrics = Metrics(self._engine_counts, self._engine.info)
         self._streams: set[_Stream] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -162,13 +162,15 @@ class _Stream:
 class Metrics:
     """The engine's counts as Triton metrics. Counters only rise, so each publication adds what came since."""
 
-    def __init__(self, read: Callable[[], tuple[Counts, float]]) -> None:
+    def __init__(self, read: Callable[[], tuple[Counts, float]], info: ModelInfo) -> None:
         self._read, self._lock = read, threading.Lock()
         counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
         self._families: list[Any] = []
         self._published: dict[str, float] = {}
         generations = self._family("easel_engine_generations_total", "Generations that ended", counter)
         self._outcomes = {outcome: generations.Metric(labels={"outcome": outcome}) for outcome in OUTCOMES}
+        embeddings = self._family("easel_engine_embedding_lookups_total", "Encodings asked for, kept or not", counter)
+        self._lookups = {lookup: embeddings.Metric(labels={"result": lookup}) for lookup in LOOKUPS}
         self._reused = self._plain("easel_engine_reused_results_total", "Results sent again, not made again", counter)
         self._steps = self._plain("easel_engine_steps_total", "Denoising steps of all requests", counter)
         self._running = self._plain("easel_engine_running_requests", "Requests that generate", gauge)
@@ -179,6 +181,11 @@ class Metrics:
         )
         self._joined = joined.Metric(labels={}, buckets=[1, 2, 4, 8, 16, 32, 64])
         self._passes: dict[int, int] = {}
+        peaks = self._family("easel_engine_peak_memory_bytes", "Memory of a lone request beyond what is held", gauge)
+        self._peaks = {shape: peaks.Metric(labels={"shape": shape}) for shape in info.peak_memory}
+        for shape, metric in self._peaks.items():
+            metric.set(info.peak_memory[shape])
+        self._plain("easel_engine_weights_memory_bytes", "Memory held between requests", gauge).set(info.weights_memory)
 
     def publish(self) -> None:
         """Bring the metrics up to date."""
@@ -186,6 +193,8 @@ class Metrics:
             counts, beat = self._read()
             for outcome, metric in self._outcomes.items():
                 self._raise(outcome, metric, counts.generations[outcome])
+            for lookup, metric in self._lookups.items():
+                self._raise(f"embedding {lookup}", metric, counts.embeddings[lookup])
             self._raise("reused", self._reused, counts.reused_results)
             self._raise("steps", self._steps, counts.steps)
             self._running.set(counts.running)

@@ -1,0 +1,132 @@
+"""How much memory shapes need: measured at start-up, and the refusal of a request that cannot fit before it starts.
+
+On a GPU the peak is that of torch's allocator. On a CPU it is the process's resident peak as Linux keeps it (`VmHWM`),
+which `/proc/self/clear_refs` brings back to the present.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from easel_api.errors import Unsupported
+
+Shape = tuple[int, int, int]
+"""Width and height in pixels, and frames."""
+
+MIB = 2**20
+GROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where a container reads its own limit: cgroup v2 and v1."""
+
+
+class Memory:
+    """What one device holds and what was measured on it; sizes in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.capacity = _capacity(device)
+        self.weights = 0
+        """In use between requests, once the model is loaded."""
+        self.peaks: dict[Shape, int] = {}
+        """What a lone request of a shape took beyond that."""
+
+    @contextlib.contextmanager
+    def measured(self, shape: Shape) -> Iterator[None]:
+        """Measure what happens inside as a request of this shape."""
+        self._forget_peak()
+        self.weights = before = self._in_use()
+        yield
+        self.peaks[shape] = max(0, self._peak() - before)
+
+    def check(self, shape: Shape) -> None:
+        """Raises `Unsupported` for a shape that does not fit, with the numbers."""
+        needed = predicted(self.peaks, shape)
+        if self.weights + needed <= self.capacity:
+            return
+        width, height, frames = shape
+        raise Unsupported(
+            "the request does not fit into memory",
+            where="frames" if frames > 1 else "width",
+            found=f"{width}x{height} pixels in {frames} frames take {_mib(needed)} beside {_mib(self.weights)} in use, "
+            f"of {_mib(self.capacity)}",
+            fix="Ask for fewer pixels or frames, or serve the model with more memory",
+        )
+
+    def _in_use(self) -> int:
+        if self._device.type == "cuda":
+            return torch.cuda.memory_allocated(self._device)
+        return _status("VmRSS")
+
+    def _peak(self) -> int:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return _status("VmHWM")
+
+    def _forget_peak(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return
+        with contextlib.suppress(OSError):  # a sandbox may not allow it: peaks are then those since the start
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def predicted(peaks: Mapping[Shape, int], shape: Shape) -> int:
+    """Bytes that a shape needs, by the measured one that is nearest in pixels; 0 where nothing was measured.
+
+    Activations grow with the pixels of all frames: fused attention never holds the matrix of all pairs.
+    """
+    if not peaks:
+        return 0
+    nearest = min(peaks, key=lambda known: abs(_pixels(known) - _pixels(shape)))
+    return int(peaks[nearest] * _pixels(shape) / _pixels(nearest))
+
+
+def name_of(shape: Shape) -> str:
+    """`512x512`, or `512x512x16` for a clip of 16 frames."""
+    width, height, frames = shape
+    return f"{width}x{height}" + (f"x{frames}" if frames > 1 else "")
+
+
+def _pixels(shape: Shape) -> int:
+    width, height, frames = shape
+    return width * height * frames
+
+
+def _capacity(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device)
+    limits = [_limit(path) for path in GROUP_LIMITS]
+    return min([limit for limit in limits if limit] + [_meminfo("MemTotal")])
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None  # "max" in cgroup v2
+
+
+def _status(field: str) -> int:
+    return _field(Path("/proc/self/status"), field)
+
+
+def _meminfo(field: str) -> int:
+    return _field(Path("/proc/meminfo"), field)
+
+
+def _field(path: Path, field: str) -> int:
+    """A line such as `VmRSS:  1234 kB`, in bytes."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB"
