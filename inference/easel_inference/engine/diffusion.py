@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import Quality, Task
 from easel_inference.generation import GenerationRequest, Inputs, ModelInfo
 
+from .acceleration import keep_compiled_code
 from .batcher import UNITS, Batcher, Job
 from .counters import Counters
 from .loading import LoadedModel, load
@@ -32,6 +34,7 @@ class Diffusion:
 
     def __init__(self, spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> None:
         started = time.monotonic()
+        keep_compiled_code(os.environ)
         model = load(spec, claims)
         device = torch.device("cuda" if spec.resources.gpus else "cpu")
         self._counters = counters

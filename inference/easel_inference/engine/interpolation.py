@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +23,8 @@ def path(plan: Plan, pipeline: Any) -> list[dict[str, Any]]:
     request = plan.request
     first, negative = _embedded(pipeline, plan, request.prompt)
     last, _ = _embedded(pipeline, plan, request.prompt if request.end_prompt is None else request.end_prompt)
-    noise = _noise_path(plan, pipeline).split(FRAMES_AT_ONCE)
-    shares = torch.linspace(0, 1, plan.frames).split(FRAMES_AT_ONCE)
+    noise = torch.split(_noise_path(plan, pipeline), FRAMES_AT_ONCE)
+    shares = torch.split(torch.linspace(0, 1, plan.frames), FRAMES_AT_ONCE)
     return [
         {
             "prompt_embeds": torch.cat([torch.lerp(first, last, float(share)) for share in part]),
@@ -51,5 +50,5 @@ def _noise_path(plan: Plan, pipeline: Any) -> Tensor:
     seeds = request.seed, request.seed if request.end_seed is None else request.end_seed
     ends = [torch.randn((1, *shape), generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
     flat = [end.flatten().double().numpy() for end in ends]
-    drawn = np.stack(latents.path(flat[0], flat[1], plan.frames))
-    return torch.from_numpy(drawn).reshape(-1, *shape).to(pipeline.device, pipeline.unet.dtype)
+    drawn = torch.from_numpy(latents.path(flat[0], flat[1], plan.frames))
+    return drawn.reshape(-1, *shape).to(pipeline.device, pipeline.unet.dtype)

@@ -85,8 +85,8 @@ class Participant:
         A step may call the denoiser more than once (guidance in two calls), so the calls of a step are told apart by
         their order.
         """
-        seen = self._seen.get(self._slot, ())
-        if self._computes or len(seen) < REMEMBERED:
+        seen = self._seen.get(self._slot)
+        if self._computes or seen is None or len(seen) < REMEMBERED:
             return None
         self._slot += 1
         (before, first), (last, second) = seen

@@ -22,6 +22,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .acceleration import Graphs
 from .batcher import Batcher, Job
 from .embeddings import EmbeddingCache
 from .faults import out_of_memory
@@ -175,7 +176,11 @@ class Denoiser(Proxy):
         use: Use | None = None,
     ) -> None:
         signature = inspect.signature(model.forward)
-        super().__init__(model, batcher, name, _shared=shared, _listed=listed, _use=use, _signature=signature)
+        # A list of tensors is a new shape at every pass: nothing to capture.
+        on_gpu = next(model.parameters()).is_cuda
+        graphs = Graphs(model, shared) if on_gpu and not listed else None
+        more = {"_shared": shared, "_listed": listed, "_use": use, "_signature": signature, "_graphs": graphs}
+        super().__init__(model, batcher, name, **more)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the model behind gives; each row keeps its own timestep when rows of many requests are joined."""
@@ -196,7 +201,7 @@ class Denoiser(Proxy):
         def run(joined: dict[str, Any]) -> Any:
             if self._use:
                 self._use(self._model, adapters)
-            result = self._model(**joined, return_dict=False)
+            result = self._graphs(joined, adapters) if self._graphs else self._model(**joined, return_dict=False)
             # A family with lists answers with a list: an entry for each row, not a part of all rows.
             return tuple(Rows(part) if self._listed and isinstance(part, list) else part for part in result)
 

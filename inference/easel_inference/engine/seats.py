@@ -20,6 +20,7 @@ import torch
 
 from easel_api.tasks import TAKES, Task
 
+from .acceleration import compile_blocks
 from .batcher import Batcher
 from .counters import Counters
 from .embeddings import EmbeddingCache
@@ -37,9 +38,14 @@ class SharedModel:
         denoisers = {name: model.parts[name] for name in family.denoisers if name in model.parts}
         moving = {} if model.motion_unet is None else {"motion": model.motion_unet}
         loras = Loras(model.loras, [*denoisers.values(), *moving.values()])
-        rules = {"shared": family.shared, "listed": family.listed, "use": loras.use if model.loras else None}
+        use = loras.use if model.loras else None
+        for denoiser in (denoisers | moving).values():
+            # Each set of LoRAs would compile anew; with graphs alone a set that is new costs one capture.
+            if denoiser.device.type == "cuda" and not model.loras:
+                compile_blocks(denoiser)
         self.proxies: dict[str, Any] = {
-            name: Denoiser(part, batcher, name, **rules) for name, part in (denoisers | moving).items()
+            name: Denoiser(part, batcher, name, shared=family.shared, listed=family.listed, use=use)
+            for name, part in (denoisers | moving).items()
         }
         for name in family.encoders:
             if model.parts.get(name) is not None:

@@ -107,7 +107,7 @@ def _arguments(plan: Plan, shared: SharedModel, pipeline: Any) -> dict[str, Any]
     """What the task's pipeline takes of this: pipelines that start from a picture know its size already."""
     request, pictures, family = plan.request, plan.pictures, shared.model.family
     still = pictures.image if pictures.image is not None else pictures.control
-    clip = list(pictures.clip) or [pictures.image] * plan.frames
+    clip = list(pictures.clip) or [pictures.image for _ in range(plan.frames) if pictures.image is not None]
     offered = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -120,7 +120,7 @@ def _arguments(plan: Plan, shared: SharedModel, pipeline: Any) -> dict[str, Any]
         "fps": request.fps or DEFAULT_FPS,
         "image": still,
         "mask_image": pictures.mask,
-        "video": clip if TAKES[request.task].video and clip[0] is not None else None,
+        "video": clip if TAKES[request.task].video and clip else None,
         "strength": plan.strength,
         "controlnet_conditioning_scale": plan.control_scale,
         **family.fixed,
