@@ -14,7 +14,7 @@ CLUSTER := PYTHONPATH=tests/cluster $(BIN)/python -m easel_cluster
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo test check fmt lint types imports unit crds golden requirements e2e cluster-up cluster-down \
+.PHONY: help setup demo test check fmt lint types imports unit crds golden pictures requirements e2e cluster-up cluster-down \
         cluster-status images demo-cluster bench bench-run bench-cluster clean
 
 help: ## Show this list
@@ -57,6 +57,10 @@ crds: $(STAMP) ## Write the CRDs from the pydantic models
 golden: $(STAMP) ## Rewrite the golden files; read the diff before committing it
 	@EASEL_GOLDEN=write $(BIN)/pytest -q tests/unit tests/chart -k golden
 	@git diff --stat -- tests/golden
+
+pictures: $(STAMP) ## Draw the pictures of docs/tasks.md anew, by the examples through the real Triton
+	@mkdir -p docs/images/tasks
+	@EASEL_SHEETS=docs/images/tasks $(BIN)/pytest -q tests/inference/test_examples.py
 
 requirements: $(STAMP) ## Resolve the hashed requirement files anew
 	@for extra in operator: engine:"--extra engine" dev:"--extra local --extra dev"; do \

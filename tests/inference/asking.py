@@ -7,26 +7,22 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import TAKES, Task
+from easel_api.validation import load_documents
 from easel_inference.generation import GenerationRequest, Inputs, Message
 
 SECONDS = 120
 
-MINIATURE = ModelDeploymentSpec.model_validate(
-    {
-        "model": {"source": "builtin://miniature"},
-        "adapters": [
-            {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"},
-            {"name": "shapes", "kind": "ControlNet", "source": "builtin://miniature/controlnet-segmentation"},
-            {"name": "ink", "kind": "LoRA", "source": "builtin://miniature/lora-ink"},
-        ],
-    }
-)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "modeldeployment.yaml"
+
+MINIATURE: ModelDeploymentSpec = load_documents([EXAMPLE], for_cluster=False).models[0].spec
+"""The miniature with all its adapters, as people are told to serve it."""
 
 
 def request(

@@ -28,7 +28,10 @@ class Stream:
         self._client.start_stream(lambda result, error: self._answers.put((result, error)))
 
     def ask(self, request: GenerationRequest, image: bytes | None = None, mask: bytes | None = None) -> Stream:
-        return self.send(wire.encode_request(request, Inputs(image, mask)))
+        return self.send_with(request, Inputs(image, mask))
+
+    def send_with(self, request: GenerationRequest, inputs: Inputs) -> Stream:
+        return self.send(wire.encode_request(request, inputs))
 
     def send(self, tensors: dict[str, Any]) -> Stream:
         inputs = []

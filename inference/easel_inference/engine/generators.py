@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from easel_api.errors import BackendFault, BadOutput, EnvironmentFault, InvalidInput, NotFound, UnsafeModel, Unsupported
 
-from .inspection import _check_files, _files, checked_digest, read_json
+from .folders import check_files, checked_digest, files_of, read_json
 from .latents import class_of, latent_of, path, truncate
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def check_generator(folder: Path, *, digest: str | None = None, hashed: bool = T
 
     Without `hashed` the digest stays empty; the ONNX file is read all the same, for there is no telling without.
     """
-    files = list(_files(folder))
-    _check_files(folder, files)
+    files = list(files_of(folder))
+    check_files(folder, files)
     document = _document(folder)
     model = _model(folder / document.file)
     _check_model(model, document.file)

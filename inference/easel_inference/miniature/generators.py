@@ -2,7 +2,7 @@
 
     python -m easel_inference.miniature.generators gan --out weights/generator-gan     # picture of a chosen product
     python -m easel_inference.miniature.generators vae --out weights/generator-vae     # any picture of the studio
-    python -m easel_inference.miniature.generators measure                             # the figures of GENERATORS.md
+    python -m easel_inference.miniature.generators measure --out weights/generator-gan # what the judge says of it
 
 Each ends in a folder that `engine.generators` serves: `generator.json` and `generator.onnx`. Training is budgeted by the
 clock and meant for one CPU core; the renders, the longest part, are made once and kept in `--pool`.
@@ -15,6 +15,7 @@ critic (hinge loss of Lim and Ye 2017, projection of Miyato and Koyama 2018, R1 
 
 from __future__ import annotations
 
+import argparse
 import copy
 import itertools
 import json
@@ -39,8 +40,7 @@ WIDTHS = (64, 96, 64, 48)
 """Channels at sides 4, 8, 16 and 32; the last step to 64 is a pixel shuffle, four times cheaper than a convolution there."""
 
 POOL = 8000
-HELD_BACK = 400
-"""Of the pool's end: never trained on, measured."""
+"""Renders."""
 
 AVERAGE = 0.998
 """Decay per step of the moving average of weights that is exported."""
@@ -358,3 +358,58 @@ def _forget(message: Any) -> None:
         if field.message_type is not None:
             for part in (value,) if hasattr(value, "ListFields") else value:
                 _forget(part)
+
+
+# --------------------------------------------------------------------------- measuring
+def measure(folder: Path, count: int = 160) -> None:
+    """Print how far the judge agrees with the asked product at three truncations, and keep pictures beside the pool."""
+    from PIL import Image  # noqa: PLC0415 - needed here alone
+
+    from easel_inference.engine.generators import Generator, Wish, check_generator  # noqa: PLC0415
+
+    from .judge import load_judge, pictures_of  # noqa: PLC0415
+
+    generator = Generator(check_generator(folder))
+    judge, classes = load_judge(), generator.document.classes
+    for truncation in (1.0, 0.7, 0.5):
+        wanted = [index % len(PRODUCTS) for index in range(count)]
+        wishes = [
+            Wish(seed, truncation=truncation, class_index=index if classes else None)
+            for seed, index in enumerate(wanted)
+        ]
+        frames = [generator.generate(wish)[0] for wish in wishes]
+        pictures = [Image.fromarray(frame).resize((128, 128), Image.Resampling.BICUBIC) for frame in frames]
+        answers = judge.read(pictures_of(pictures))
+        right = sum(answer["product"] == PRODUCTS[index] for answer, index in zip(answers, wanted, strict=True))
+        kinds = len({answer["product"] for answer in answers})
+        said = f"{right / count:.0%} show the asked product" if classes else f"{kinds} of {len(PRODUCTS)} products"
+        print(f"truncation {truncation}: {said}", flush=True)
+        rows = [np.concatenate(frames[start : start + 16], 1) for start in range(0, 64, 16)]
+        Image.fromarray(np.concatenate(rows)).save(folder.parent / f"{folder.name}-{truncation}.png")
+
+
+def main() -> None:
+    """`python -m easel_inference.miniature.generators STAGE`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("gan", "vae", "measure"))
+    parser.add_argument("--out", type=Path, required=True, help="the generator's folder")
+    parser.add_argument("--pool", type=Path, default=Path("pool"), help="where the renders are kept")
+    parser.add_argument("--renders", type=int, default=POOL)
+    parser.add_argument("--seconds", type=float, default=420)
+    parser.add_argument("--prior", type=float, default=2e-4, help="weight of the VAE's prior")
+    args = parser.parse_args()
+    if args.stage == "measure":
+        measure(args.out)
+        return
+    torch.manual_seed(0)
+    pool = make_pool(args.pool, args.renders)
+    if args.stage == "gan":
+        export(train_gan(pool, args.seconds), args.out)
+        return
+    encoder, decoder = train_vae(pool, args.seconds, args.prior)
+    fit_prior(encoder, decoder, pool)
+    export(decoder, args.out)
+
+
+if __name__ == "__main__":
+    main()
