@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup demo test check fmt lint types imports unit crds golden pictures requirements e2e cluster-up cluster-down \
-        cluster-status images demo-cluster bench bench-run bench-cluster clean
+        cluster-status images demo-cluster bench bench-run bench-engine bench-cluster clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*?## "} {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -85,10 +85,13 @@ images: $(STAMP) ## Build the container images and load them into the cluster
 demo-cluster: $(STAMP) ## The main job by helm and kubectl on that node; pictures in ./easel-output/cluster
 	@$(CLUSTER) demo
 
-bench: bench-run bench-cluster ## Run all benchmarks; results in build/benchmarks
+bench: bench-run bench-engine bench-cluster ## Run all benchmarks; results in build/benchmarks
 
 bench-run: $(STAMP) ## easel run: start to first picture
 	@$(BIN)/python benchmarks/run_first_picture/bench.py
+
+bench-engine: $(STAMP) ## The engine against the stock pipeline, a tuned script and static batching; last line: the ratio at 16 clients
+	@$(BIN)/python benchmarks/engine/bench.py
 
 bench-cluster: $(STAMP) ## kubectl apply to first object, against a bare Job
 	@$(BIN)/python benchmarks/cluster_first_object/bench.py

@@ -1,0 +1,404 @@
+"""The engine against the stock pipeline, a tuned script and static batching, all in one run on one machine.
+
+    python benchmarks/engine/bench.py [--quick] [--dtype bfloat16] [--threads 2] [--device cuda --model FOLDER --size 1024]
+
+All sides draw the same pictures in the same number format with the same number of torch threads. Systems take turns within
+each round. The last line is the ratio at 16 clients: pictures per second of the engine to those of the stock pipeline,
+one at a time. Raw figures and the plot go to build/benchmarks/engine.json and engine.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "build" / "benchmarks"
+MINIATURE = ROOT / "inference/easel_inference/miniature/weights/base"
+CLIENTS = (1, 2, 4, 8, 16)
+SHARES = (0.5, 0.8, 1.1)
+COLD = """
+import sys, time
+started = time.perf_counter()
+from pathlib import Path
+from easel_api.modeldeployment import ModelDeploymentSpec
+sys.path.insert(0, sys.argv[1])
+from systems import Easel, Work
+spec = ModelDeploymentSpec.model_validate_json(sys.argv[2])
+easel = Easel(spec, int(sys.argv[3]))
+ready = time.perf_counter() - started
+easel.make(Work("a red mug on a beach", 1, int(sys.argv[4]), int(sys.argv[4])))
+print(ready, time.perf_counter() - started)
+easel.close()
+"""
+
+
+def main() -> None:
+    """Measure everything; the ratio at 16 clients is the last line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few requests of everything: does it work?")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32", "float16"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--model", type=Path, default=MINIATURE, help="a stock diffusers folder")
+    parser.add_argument("--family", default="StableDiffusion")
+    parser.add_argument("--size", type=int, default=128, help="pixels on a side of the larger shape")
+    parser.add_argument("--only", nargs="*", help="sections to run")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch starts its pools
+    sys.path.insert(0, str(ROOT / "tests" / "inference"))
+    import torch
+
+    torch.set_num_threads(args.threads)
+    from report import Report, machine
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("no CUDA device is visible: the figures of this table are owed")
+    bench = Bench(args, Report(machine(args.threads, args.device) | {"dtype": args.dtype}))
+    sections = {
+        "closed": bench.closed, "poisson": bench.arrivals, "mixed": bench.mixed, "clip": bench.behind_a_clip,
+        "moments": bench.moments, "overhead": bench.overhead, "flops": bench.flops, "quality": bench.quality,
+        "cold": bench.cold,
+    }  # fmt: skip
+    for name, section in sections.items():
+        if not args.only or name in args.only or name == "closed":
+            section()
+    bench.report.save(RESULTS)
+    bench.close()
+    print(f"\nratio at {CLIENTS[-1]} concurrent: {bench.ratio:.2f}")
+
+
+class Bench:
+    """The systems, and one method for each section."""
+
+    def __init__(self, args: argparse.Namespace, report: Any) -> None:
+        import torch
+        from systems import Easel, Static, Stock, Tuned, pipeline
+
+        self.args, self.report = args, report
+        dtype, self.size = getattr(torch, args.dtype), args.size
+        load = lambda: pipeline(args.model, dtype, args.device)  # noqa: E731 - a name for one expression
+        self.easel = Easel(self.spec(), args.threads)
+        self.systems = {each.name: each for each in (Stock(load()), Static(load()), self.easel)}
+        if not args.quick:
+            self.systems["tuned"] = Tuned(load())
+        self.lone = self.capacity = self.ratio = 0.0
+        for system in self.systems.values():
+            self.closed_loop(system, 1, 1)
+
+    def spec(self, **engine: Any) -> Any:
+        """The deployment that the engine serves; the miniature comes with its motion adapter."""
+        from easel_api.modeldeployment import ModelDeploymentSpec
+
+        args = self.args
+        built_in = args.model == MINIATURE
+        source = "builtin://miniature" if built_in else f"file://{args.model.resolve()}"
+        motion = [{"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}] if built_in else []
+        return ModelDeploymentSpec.model_validate(
+            {
+                "model": {"source": source} | ({} if built_in else {"family": args.family}),
+                "adapters": motion,
+                "engine": {"dtype": args.dtype, "shapes": [{"width": args.size, "height": args.size}]} | engine,
+                "resources": {"gpus": int(args.device == "cuda")},
+            }
+        )
+
+    def close(self) -> None:
+        """End all threads."""
+        for system in self.systems.values():
+            system.close()
+
+    def works(self, count: int, *sizes: tuple[int, int]) -> Any:
+        """Distinct pictures of the usual size, or of these in turn."""
+        from workloads import works
+
+        return works(count, sizes or [(self.size, self.size)])
+
+    def closed_loop(self, system: Any, clients: int, count: int) -> Any:
+        """So many clients until so many pictures are made."""
+        from workloads import closed_loop
+
+        return closed_loop(system, clients, self.works(count))
+
+    def closed(self) -> None:
+        """Throughput and latency at each number of clients, in rounds of all systems."""
+        self.report.section("Closed loop: clients that each wait for their picture")
+        rounds, found = (1 if self.args.quick else 2), dict[tuple[str, int], list[Any]]()
+        for _ in range(rounds):
+            for clients in CLIENTS:
+                for name, system in self.systems.items():
+                    # One at a time is as fast whoever waits, so the slow sides need no more for a steady figure.
+                    count = max(4, clients) if name in ("stock", "tuned") else max(4, 2 * clients)
+                    found.setdefault((name, clients), []).append(self.closed_loop(system, clients, count))
+        rates = {}
+        for (name, clients), outcomes in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+            best = rates[name, clients] = statistics.median(outcome.throughput for outcome in outcomes)
+            p50, p95, p99 = (statistics.median(o.percentile(share) for o in outcomes) for share in (0.5, 0.95, 0.99))
+            self.report.row("closed loop", f"{name} {clients}", per_second=best, p50=p50, p95=p95, p99=p99)
+        for clients in CLIENTS:
+            ratios = {
+                f"to_{name}": rates["easel", clients] / rates[name, clients] for name in self.systems if name != "easel"
+            }
+            self.report.row("ratios", f"easel {clients}", **ratios)
+        self.ratio = rates["easel", CLIENTS[-1]] / rates["stock", CLIENTS[-1]]
+        stock, easel = found["stock", 1], found["easel", 1]
+        self.lone = statistics.median(latency for outcome in easel for latency in outcome.latencies)
+        lone_stock = statistics.median(latency for outcome in stock for latency in outcome.latencies)
+        self.capacity = rates.get(("tuned", 1), rates["stock", 1])
+        self.report.target("at 16 clients to stock", self.ratio, 2.0)
+        self.report.target("lone request to stock", self.lone / lone_stock, 1.05, at_most=True)
+
+    def arrivals(self) -> None:
+        """Poisson arrivals at shares of the tuned script's capacity."""
+        from workloads import poisson
+
+        self.report.section("Poisson arrivals, as a share of the tuned script's capacity")
+        count = 4 if self.args.quick else 16
+        for share in SHARES:
+            for name, system in self.systems.items():
+                if name == "stock" and "tuned" in self.systems:
+                    continue
+                outcome = poisson(system, share * self.capacity, self.works(count), seed=int(share * 10))
+                self.report.row(
+                    "poisson", f"{name} {share}", p50=outcome.percentile(0.5), p95=outcome.percentile(0.95),
+                    p99=outcome.percentile(0.99), within_3x_lone=outcome.within(3 * self.lone),
+                )  # fmt: skip
+
+    def mixed(self) -> None:
+        """Two shapes, four to one, from eight clients."""
+        from workloads import closed_loop
+
+        self.report.section("Mixed: four of five of one shape, eight clients")
+        other = (self.size * 3 // 2, self.size)
+        shapes = [(self.size, self.size)] * 4 + [other]
+        rates = {}
+        for name in ("stock", "static", "easel"):
+            outcome = closed_loop(self.systems[name], 8, self.works(5 if self.args.quick else 20, *shapes))
+            rates[name] = outcome.throughput
+            self.report.row(
+                "mixed", name, per_second=outcome.throughput, p50=outcome.percentile(0.5), p95=outcome.percentile(0.95)
+            )
+        self.report.row(
+            "mixed", "ratio", to_stock=rates["easel"] / rates["stock"], to_static=rates["easel"] / rates["static"]
+        )
+
+    def behind_a_clip(self) -> None:
+        """Ten short requests, one after another, while a long clip is made; and ten at once."""
+        from systems import Work
+        from workloads import closed_loop
+
+        from easel_api.tasks import Task
+
+        if self.args.model != MINIATURE:
+            return
+        self.report.section("Short requests behind a long clip")
+        for name, clients in (("one after another", 1), ("ten at once", 10)):
+            clip = Work(
+                "a red ball in a studio, sliding left", 1, self.size, self.size, steps=30 if self.args.quick else 160
+            )
+            started = threading.Event()
+
+            def make_clip(clip: Work = clip, started: threading.Event = started) -> None:
+                started.set()
+                self.easel.make(clip, Task.TEXT_TO_VIDEO, frames=8)
+
+            thread = threading.Thread(target=make_clip)
+            thread.start()
+            started.wait()
+            outcome = closed_loop(self.easel, clients, self.works(10))
+            behind = thread.is_alive()
+            thread.join()
+            worst = max(outcome.latencies) / self.lone
+            mean = statistics.mean(outcome.latencies) / self.lone
+            self.report.row("clip", name, worst=worst, mean=mean, clip_outlasted_them=str(behind))
+            if clients == 1:
+                self.report.target("short behind a clip, worst to lone", worst, 3.0, at_most=True)
+
+    def moments(self) -> None:
+        """First step, first preview, cancellation, memory."""
+        from systems import asked
+
+        from easel_inference.generation import Failed, Inputs, PreviewOptions
+
+        self.report.section("Moments of a lone request")
+        work = self.works(1)[0]
+        heard = self.easel.make(work, previews=PreviewOptions(every_steps=5, size=64))
+        first = {
+            kind: next(at for at, message in heard if message.event.kind == kind)
+            for kind in ("step", "preview", "result")
+        }
+        self.report.row("moments", "seconds until", **{f"first_{kind}": at for kind, at in first.items()})
+        ended, stepped, messages = threading.Event(), threading.Event(), list[Any]()
+
+        def emit(message: Any) -> None:
+            messages.append(message)
+            if message.event.kind == "step" and message.event.step == 5:
+                stepped.set()
+            if message.is_last:
+                ended.set()
+
+        handle = self.easel.engine.submit(asked(work, previews=None), Inputs(), emit)
+        stepped.wait()
+        started = time.perf_counter()
+        handle.cancel()
+        ended.wait()
+        answered = time.perf_counter() - started
+        assert isinstance(messages[-1].event, Failed)
+        while self.easel.engine.counts.running:
+            time.sleep(0.0005)
+        self.report.row("moments", "cancelled", answered=answered, denoiser_free=time.perf_counter() - started)
+        memory = self.easel.engine.info
+        self.report.row("moments", "memory in MiB", held=memory.weights_memory / 2**20, **{f"peak_{shape}": peak / 2**20 for shape, peak in memory.peak_memory.items()})  # fmt: skip
+
+    def overhead(self) -> None:
+        """What Triton, gRPC and threads add to the engine: lone requests in turn, and at 16 clients."""
+        from systems import Triton
+        from workloads import closed_loop, works
+
+        from easel_inference.serving.local import start_local
+
+        clients = CLIENTS[-1]
+        self.report.section("Triton, gRPC and threads")
+        environment = {"EASEL_THREADS": str(self.args.threads), "OMP_NUM_THREADS": str(self.args.threads)}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            start_local(self.spec(), Path(folder), environment=environment) as server,
+        ):
+            served = Triton(server.endpoint)
+            self.closed_loop(served, 1, 1)
+            lone: dict[str, list[float]] = {"engine": [], "triton": []}
+            seed = 1000
+            for _ in range(2 if self.args.quick else 8):
+                for name, system in (("engine", self.easel), ("triton", served)):
+                    seed += 1  # an equal request would get the kept result
+                    lone[name] += closed_loop(system, 1, works(1, [(self.size, self.size)], seed)).latencies
+            direct, through = (statistics.median(lone[name]) for name in ("engine", "triton"))
+            self.report.row("overhead", "lone", engine=direct, triton=through, percent=100 * (through / direct - 1))
+            rates: dict[str, list[float]] = {"engine": [], "triton": []}
+            for turn in range(1 if self.args.quick else 2):
+                for name, system in (("engine", self.easel), ("triton", served)):
+                    asked = works(2 * clients, [(self.size, self.size)], 2000 + 100 * turn)
+                    rates[name].append(closed_loop(system, clients, asked).throughput)
+            engine, triton = (statistics.median(rates[name]) for name in ("engine", "triton"))
+            percent = 100 * (engine / triton - 1)
+            self.report.row("overhead", f"{clients} clients", engine=engine, triton=triton, percent=percent)
+
+    def flops(self) -> None:
+        """Share of this machine's own peak, measured by a product of large matrices in the same format."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        self.report.section("Share of peak FLOP/s")
+        shared = self.easel.engine._model._shared
+        (name,) = shared.model.family.denoisers[:1]
+        denoiser, dtype, device = shared.model.parts[name], getattr(torch, self.args.dtype), self.args.device
+        if name != "unet" or getattr(denoiser.config, "addition_embed_type", None):
+            return
+        side = self.size // 8
+        size = 2048 if device == "cpu" else 8192
+        one, other = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+        peak = 2 * size**3 / _seconds(lambda: one @ other, device)
+        for rows in (2, 32):
+            inputs = (
+                torch.randn(rows, denoiser.config.in_channels, side, side, dtype=dtype, device=device),
+                torch.full((rows,), 500, device=device),
+                torch.randn(rows, 77, denoiser.config.cross_attention_dim, dtype=dtype, device=device),
+            )
+            with torch.inference_mode():
+                with FlopCounterMode(display=False) as counter:
+                    denoiser(*inputs)
+                seconds = _seconds(lambda inputs=inputs: denoiser(*inputs), device)
+            share = counter.get_total_flops() / seconds / peak
+            self.report.row("flops", f"{rows} rows", gflop=counter.get_total_flops() / 1e9, share_of_peak=share)
+
+    def quality(self) -> None:
+        """What the step plans save and lose, against Exact."""
+        import io
+
+        import numpy as np
+        from PIL import Image
+
+        from easel_api.tasks import Quality
+        from easel_inference.miniature.judge import Agreement, asked, load_judge, pictures_of
+
+        if self.args.model != MINIATURE:
+            return
+        self.report.section("Step plans, against Exact")
+        judge, drawn, seconds = load_judge(), dict[Quality, list[Any]](), dict[Quality, float]()
+        works = self.works(4 if self.args.quick else 16)
+        for quality in (Quality.EXACT, Quality.STANDARD, Quality.DRAFT):
+            started = time.perf_counter()
+            payloads = [self.easel.make(work, quality=quality)[-1][1].payload for work in works]
+            seconds[quality] = time.perf_counter() - started
+            drawn[quality] = [Image.open(io.BytesIO(payload)).convert("RGB") for payload in payloads]
+        for quality, pictures in drawn.items():
+            agreement = Agreement(tuple(asked(work.prompt) for work in works), tuple(judge.read(pictures_of(pictures))))
+            errors = [
+                np.mean((np.asarray(one, np.float64) - np.asarray(other, np.float64)) ** 2)
+                for one, other in zip(pictures, drawn[Quality.EXACT], strict=True)
+            ]
+            decibels = float(np.mean([10 * np.log10(255**2 / error) for error in errors])) if quality is not Quality.EXACT else float("inf")  # fmt: skip
+            self.report.row(
+                "quality", str(quality), speed=seconds[Quality.EXACT] / seconds[quality], psnr=decibels,
+                product=agreement.share("product"), colour=agreement.share("colour"),
+                environment=agreement.share("environment"), view=agreement.share("view"),
+            )  # fmt: skip
+
+    def cold(self) -> None:
+        """A new process until it is ready and until its first picture; the first time without the files in memory."""
+        self.report.section("Cold start of a new process")
+        for name in ("files on disk", "files in memory"):
+            if name == "files on disk":
+                _forget_files(self.args.model)
+            command = [
+                sys.executable,
+                "-c",
+                COLD,
+                str(Path(__file__).parent),
+                self.spec().model_dump_json(by_alias=True),
+            ]
+            done = subprocess.run(
+                [*command, str(self.args.threads), str(self.size)], check=True, capture_output=True, text=True
+            )
+            ready, first = map(float, done.stdout.split()[-2:])
+            self.report.row("cold start", name, ready=ready, first_picture=first)
+
+
+def _seconds(action: Any, device: str) -> float:
+    """The best of seven."""
+    import torch
+
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        action()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _forget_files(folder: Path) -> None:
+    """Drop the model's files from the page cache."""
+    for file in _files(folder):
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from (path for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    main()
