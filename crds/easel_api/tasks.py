@@ -99,6 +99,8 @@ ADDED: dict[tuple[str, AdapterKind], frozenset[Task]] = {
     ("StableDiffusion", AdapterKind.MOTION): frozenset({Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO, Task.VIDEO_TO_VIDEO}),
     ("StableDiffusion", AdapterKind.CONTROL_NET): frozenset({Task.SEGMENTATION_TO_IMAGE, Task.CONTROL_TO_IMAGE}),
     ("StableDiffusion", AdapterKind.LORA): frozenset(),
+    ("StableDiffusionXL", AdapterKind.CONTROL_NET): frozenset({Task.SEGMENTATION_TO_IMAGE, Task.CONTROL_TO_IMAGE}),
+    ("StableDiffusionXL", AdapterKind.LORA): frozenset(),
 }
 """The adapters that a family takes, and the tasks that each adds."""
 

@@ -138,7 +138,7 @@ def _abilities(spec: ModelDeploymentSpec, model: LoadedModel) -> Abilities:
         adapters={adapter.name: adapter.kind for adapter in spec.adapters},
         quality=getattr(spec.engine, "quality", None) or Quality.EXACT,
         arguments={
-            task: frozenset(inspect.signature(getattr(diffusers, name).__call__).parameters)
+            task: frozenset(inspect.signature(getattr(diffusers, name).__call__).parameters) - model.family.unheeded
             for task, name in model.family.tasks.items()
         },
         previews=type(vae) is diffusers.AutoencoderKL and "img_ids" not in model.family.shared,

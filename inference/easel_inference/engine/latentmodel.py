@@ -22,6 +22,7 @@ from .tasks import Drawn, OnPreview, OnStep
 
 TASKS = (Task.LATENT_TO_IMAGE, Task.LATENT_TO_VIDEO)
 MOST_FRAMES = 256
+_LEAVE_OUT = "Leave it out"
 
 
 class LatentModel:
@@ -56,6 +57,14 @@ class LatentModel:
     def plan(self, request: GenerationRequest, inputs: Inputs) -> Plan:
         """Check a request; a generator draws one size, and a prompt names its class."""
         checked = plan(request, inputs, self._abilities)
+        width, height = self._abilities.limits.native
+        if (checked.width, checked.height) != (width, height):
+            found = f"{checked.width}x{checked.height} pixels"
+            raise Unsupported(
+                f"this generator draws {width}x{height} pixels", where="width", found=found, fix=_LEAVE_OUT
+            )
+        if request.negative_prompt:
+            raise Unsupported("a generator takes no negative prompt", where="negative_prompt", fix=_LEAVE_OUT)
         for text, where in ((request.prompt, "prompt"), (request.end_prompt, "end_prompt")):
             self._class(text, where)
         return checked
@@ -67,10 +76,13 @@ class LatentModel:
     def draw(self, checked: Plan, participant: Participant, on_step: OnStep, on_preview: OnPreview) -> Drawn:
         """Make it; each pass counts as a step."""
         request, started = checked.request, time.monotonic()
+        end_seed = request.end_seed
+        if checked.frames > 1 and end_seed is None and request.end_prompt is None:
+            end_seed = (request.seed + 1) % 2**32  # a path needs an end, and any other seed is one
         wish = Wish(
             seed=request.seed,
             frames=checked.frames,
-            end_seed=request.end_seed,
+            end_seed=end_seed,
             truncation=request.truncation or 1.0,
             class_index=self._class(request.prompt, "prompt"),
             end_class=self._class(request.end_prompt, "end_prompt"),
@@ -88,7 +100,7 @@ class LatentModel:
         if not text:
             return None
         if not self._classes:
-            raise Unsupported("this generator has no classes", where=where, fix="Leave the prompt out")
+            raise Unsupported("this generator has no classes", where=where, fix=_LEAVE_OUT)
         if text not in self._classes:
             names = ", ".join(self._classes[:20])
             raise InvalidInput("the generator has no such class", where=where, fix=f"It has {names}")

@@ -99,7 +99,7 @@ def _check_fields(request: GenerationRequest, abilities: Abilities) -> None:
     for name, value, taken in _optional(request):
         if value is not None and not taken:
             raise Unsupported(f"{task} takes no {name}", where=name, found=str(value)[:80], fix="Leave it out")
-    for name in ("negative_prompt", "strength"):
+    for name in ("prompt", "negative_prompt", "strength"):
         if getattr(request, name) and not abilities.takes(task, name):
             raise Unsupported(f"this model takes no {name}", where=name, fix="Leave it out")
     if request.previews and not abilities.previews:

@@ -264,6 +264,13 @@ class Encoder(Proxy):
 
     def __init__(self, model: nn.Module, batcher: Batcher, name: str, cache: EmbeddingCache) -> None:
         super().__init__(model, batcher, name, _cache=cache, _signature=inspect.signature(model.forward))
+        config: Any = model.config
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # keys and values for more tokens to come, which never do
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:  # noqa: FBT001, FBT002 - torch's own signature
+        """The model's own: pipelines ask the first one for its format."""
+        return self._model.parameters(recurse)  # type: ignore[no-any-return]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output for this input, computed once."""
@@ -281,6 +288,11 @@ class Encoder(Proxy):
 
 class Autoencoder(Proxy):
     """A VAE: `AutoencoderKL` and its kin for clips. A decode that runs out of memory is done again in tiles."""
+
+    @property
+    def forward(self) -> Any:  # type: ignore[override]  # a method of the model behind, chosen when it is asked for
+        """The model's own: pipelines look at its signature."""
+        return self._model.forward
 
     def encode(self, x: Tensor, return_dict: bool = True) -> Any:  # noqa: FBT001, FBT002 - diffusers' own signature
         """Pictures to a distribution of latents; the request samples from it with its own generator."""

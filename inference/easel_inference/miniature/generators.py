@@ -64,7 +64,7 @@ Scene = dict[str, Tensor]
 # --------------------------------------------------------------------------- scenes, latents and the pool
 def draw_scenes(count: int, random: torch.Generator) -> Scene:
     """Still scenes like `studio.sample_scenes`, but turned to any angle and of middle sizes."""
-    scene: Scene = sample_scenes(count, generator=random)  # type: ignore[no-untyped-call]  # numeric code without hints
+    scene: Scene = sample_scenes(count, generator=random)
     scene["azimuth"] = torch.rand(count, generator=random) * (2 * math.pi)
     low, high = RANGES["scale"]
     scene["scale"] = low + (high - low) * torch.rand(count, generator=random)
@@ -115,7 +115,7 @@ class Pool:
         """Batches for ever, each scene once before any comes again."""
         while True:
             order = torch.randperm(len(self), generator=random)
-            yield from (self.part(rows) for rows in order.split(size) if len(rows) == size)
+            yield from (self.part(rows) for rows in torch.split(order, size) if len(rows) == size)
 
     def floats(self) -> Tensor:
         """The pictures in -1…1."""
@@ -128,8 +128,8 @@ def make_pool(folder: Path, count: int = POOL) -> Pool:
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         scene = draw_scenes(count, torch.Generator().manual_seed(1))
-        pictures, masks = zip(*(_render(scene, rows) for rows in torch.arange(count).split(100)), strict=True)
-        arrays = {name: value.numpy() for name, value in scene.items()}
+        pictures, masks = zip(*(_render(scene, rows) for rows in torch.split(torch.arange(count), 100)), strict=True)
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in scene.items()}
         np.savez(file, pictures=torch.cat(pictures).numpy(), masks=torch.cat(masks).numpy(), **arrays)
     with np.load(file, allow_pickle=False) as found:
         tensors = {name: torch.from_numpy(found[name]) for name in found.files}
@@ -137,7 +137,7 @@ def make_pool(folder: Path, count: int = POOL) -> Pool:
 
 
 def _render(scene: Scene, rows: Tensor) -> tuple[Tensor, Tensor]:
-    renderer = Renderer(SIDE, supersample=2)  # type: ignore[no-untyped-call]  # numeric code without hints
+    renderer = Renderer(SIDE, supersample=2)
     pictures, classes = renderer({name: value[rows] for name, value in scene.items()})
     return (pictures * 255).round().to(torch.uint8), (classes == 0).to(torch.uint8)[:, None]
 
@@ -172,7 +172,8 @@ class Decoder(nn.Module):
             scale, shift = scales(style)[:, :, None, None].chunk(2, 1)
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = F.leaky_relu(layer(x) * (1 + scale) + shift, 0.2)
-        return torch.tanh(F.pixel_shuffle(self.last(x), 2))
+        pictures: Tensor = torch.tanh(F.pixel_shuffle(self.last(x), 2))
+        return pictures
 
 
 class Critic(nn.Module):
@@ -195,7 +196,8 @@ class Critic(nn.Module):
     def forward(self, pictures: Tensor, label: Tensor) -> Tensor:
         """Scores; the product's own direction counts too (projection)."""
         seen = self.features(pictures)
-        return self.score(seen)[:, 0] + (seen * self.products(label)).mean(1)
+        scores: Tensor = self.score(seen)[:, 0] + (seen * self.products(label)).mean(1)
+        return scores
 
 
 # --------------------------------------------------------------------------- training
@@ -228,6 +230,10 @@ class Training:
             for kept, weight in zip(average.parameters(), network.parameters(), strict=True):
                 kept.lerp_(weight.detach(), 1 - decay)
 
+    def averaged(self) -> Any:
+        """The networks with their moving averages for weights."""
+        return tuple(network.eval() for network in self.averages)
+
 
 def fast() -> torch.autocast:
     """Half precision for the decoder, the dearest part: twice as fast on processors that have bfloat16."""
@@ -256,7 +262,9 @@ def train_gan(pool: Pool, seconds: float) -> Decoder:
             loss = distance - 0.02 * critic(made, product).mean()
         drawing.step(loss)
         _report(drawing, distance)
-    return _averages(drawing)[0]
+    (made,) = drawing.averaged()
+    assert isinstance(made, Decoder)
+    return made
 
 
 def critic_loss(critic: Critic, real: Tensor, made: Tensor, product: Tensor, *, regular: bool) -> Tensor:
@@ -287,17 +295,16 @@ def train_vae(pool: Pool, seconds: float, weight: float) -> tuple[Critic, Decode
         surplus = 0.5 * (mean.square() + (2 * spread).exp() - 1 - 2 * spread).sum(1).mean()
         training.step(distance + weight * min(1.0, training.share * 4) * surplus)
         _report(training, distance)
-    return _averages(training)
+    encoder, decoder = training.averaged()
+    assert isinstance(encoder, Critic)
+    assert isinstance(decoder, Decoder)
+    return encoder, decoder
 
 
 def encode(encoder: Critic, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and logarithm of the standard deviation of the latents, each [B, LATENT]."""
     mean, spread = encoder.score(encoder.features(pictures)).chunk(2, 1)
     return mean, spread.clamp(-6, 2)
-
-
-def _averages(training: Training) -> Any:
-    return tuple(network.eval() for network in training.averages)
 
 
 def _report(training: Training, distance: Tensor) -> None:
@@ -316,7 +323,8 @@ def fit_prior(encoder: Critic, decoder: Decoder, pool: Pool) -> None:
         mean, spread = encode(encoder, pool.floats())
         covariance = mean.T.cov() + torch.diag((2 * spread).exp().mean(0))
         first = decoder.mapping[0]
-        first.bias += first.weight @ mean.mean(0)
+        assert isinstance(first, nn.Linear)
+        first.bias.add_(first.weight @ mean.mean(0))
         first.weight.copy_(first.weight @ torch.linalg.cholesky(covariance))
 
 
@@ -330,7 +338,7 @@ def export(decoder: Decoder, folder: Path) -> None:
         (torch.zeros(2, LATENT), *classes),
         input_names=["z", "class"][: 1 + len(classes)],
         output_names=["image"],
-        dynamic_shapes=({0: count}, {0: count} if classes else None),
+        dynamic_shapes=({0: count},) * (1 + len(classes)),
         verbose=False,
     )
     assert program is not None
@@ -363,11 +371,11 @@ def _forget(message: Any) -> None:
 # --------------------------------------------------------------------------- measuring
 def measure(folder: Path, count: int = 160) -> None:
     """Print how far the judge agrees with the asked product at three truncations, and keep pictures beside the pool."""
-    from PIL import Image  # noqa: PLC0415 - needed here alone
+    from PIL import Image
 
-    from easel_inference.engine.generators import Generator, Wish, check_generator  # noqa: PLC0415
+    from easel_inference.engine.generators import Generator, Wish, check_generator
 
-    from .judge import load_judge, pictures_of  # noqa: PLC0415
+    from .judge import load_judge, pictures_of
 
     generator = Generator(check_generator(folder))
     judge, classes = load_judge(), generator.document.classes

@@ -65,6 +65,8 @@ class Family:
     """Frames of a clip that names no number; a denoiser's own `num_frames` goes before."""
     guidance: str = "guidance_scale"
     """The pipeline's argument that means classifier-free guidance."""
+    unheeded: frozenset[str] = frozenset()
+    """Arguments that the pipelines take and do not heed as they are called here: a request that names one is refused."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that every call of the pipeline gets."""
     tokenizer: str = "tokenizer"
@@ -112,12 +114,17 @@ CLIP_TEXT = transformers_model("CLIPTextModel")
 CLIP_TEXT_PROJECTED = transformers_model("CLIPTextModelWithProjection")
 CLIP_VISION_PROJECTED = transformers_model("CLIPVisionModelWithProjection")
 CLIP_TOKENIZER = tokenizer("CLIPTokenizer", "CLIPTokenizerFast")
-CLIP_IMAGES = image_processor("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
+CLIP_IMAGES = image_processor(
+    "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"
+)
 T5_TEXT = transformers_model("T5EncoderModel")
-T5_TOKENIZER = tokenizer("T5Tokenizer", "T5TokenizerFast")
+T5_TOKENIZER = tokenizer("T5Tokenizer", "T5TokenizerFast", "PreTrainedTokenizerFast")
 QWEN_TOKENIZER = tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast")
 KL_VAE = diffusers_model("AutoencoderKL")
+UMT5_TEXT = transformers_model("UMT5EncoderModel")
+WAN_VAE = diffusers_model("AutoencoderKLWan")
 FLOW_MATCH = scheduler("FlowMatchEulerDiscreteScheduler")
+FLOW_MATCH_OR_UNIPC = scheduler("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
 KARRAS = scheduler(
     "DDIMScheduler",
     "DDPMScheduler",
