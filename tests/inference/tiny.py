@@ -116,8 +116,8 @@ def _vision() -> Any:
         num_hidden_layers=2,
         num_attention_heads=4,
         projection_dim=32,
-        image_size=32,
-        patch_size=8,
+        image_size=224,  # the pipeline scales pictures to it
+        patch_size=32,
     )
     return transformers.CLIPVisionModelWithProjection(config)
 
