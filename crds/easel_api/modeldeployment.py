@@ -69,6 +69,7 @@ CpuQuantity = Annotated[
 BUILTIN_MINIATURE = "builtin://miniature"
 BUILTIN_MOTION = "builtin://miniature/motion"
 BUILTIN_CONTROLNET = "builtin://miniature/controlnet-segmentation"
+BUILTIN_LORA = "builtin://miniature/lora-ink"
 BUILTIN_GAN = "builtin://miniature/generator-gan"
 BUILTIN_VAE = "builtin://miniature/generator-vae"
 
@@ -88,6 +89,12 @@ class DType(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+
+
+class WeightsDType(StrEnum):
+    """Number formats that weights are kept in, apart from the one that they are computed in."""
+
+    FLOAT8 = "float8"
 
 
 class RolloutStrategy(StrEnum):
@@ -138,8 +145,8 @@ class Adapter(ApiModel):
     source: Annotated[
         ModelSource,
         Field(
-            description="Where its folder is; as in spec.model.source. Shipped with Easel: builtin://miniature/motion and "
-            "builtin://miniature/controlnet-segmentation."
+            description="Where its folder is; as in spec.model.source. Shipped with Easel: builtin://miniature/motion, "
+            "builtin://miniature/controlnet-segmentation and builtin://miniature/lora-ink."
         ),
     ]
 
@@ -156,6 +163,14 @@ class Engine(ApiModel):
 
     dtype: Annotated[
         DType | None, Field(description="Number format. Default: bfloat16 on a GPU, float32 on the CPU.")
+    ] = None
+    weights_dtype: Annotated[
+        WeightsDType | None,
+        Field(
+            alias="weightsDtype",
+            description="Number format that the denoiser's weights are kept in: float8 (e4m3) takes half the memory of bfloat16; each "
+            "layer is cast to dtype when it is used. Default: dtype.",
+        ),
     ] = None
     shapes: Annotated[
         list[Shape], Field(max_length=16, description="Sizes warmed up before Ready. Default: the model's own size.")
@@ -229,6 +244,16 @@ class ModelDeploymentSpec(ApiModel):
             message="a model takes one Motion adapter at most",
             holds=lambda spec: sum(adapter.kind is AdapterKind.MOTION for adapter in spec.adapters) <= 1,
             path="adapters",
+        ),
+        Rule(
+            cel="!has(self.engine) || !has(self.engine.weightsDtype) || !has(self.adapters) || "
+            "self.adapters.all(a, a.kind == 'ControlNet')",
+            message="weights kept in float8 take neither a LoRA nor a Motion adapter, which compute with them",
+            holds=lambda spec: (
+                spec.engine.weights_dtype is None
+                or all(adapter.kind is AdapterKind.CONTROL_NET for adapter in spec.adapters)
+            ),
+            path="engine.weightsDtype",
         ),
         Rule(
             cel=f"!has(self.adapters) || !has(self.model.family) || "

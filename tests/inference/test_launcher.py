@@ -60,6 +60,21 @@ def test_a_killed_stub_ends_the_launcher_and_the_hanging_stream(tmp_path: Path) 
 
 
 @pytest.mark.triton
+def test_a_killed_tritonserver_ends_the_launcher_its_stub_and_the_hanging_stream(tmp_path: Path) -> None:
+    with start_local(PLAIN, tmp_path, environment={"EASEL_THREADS": "1"}) as server:
+        stream = Stream(server.endpoint).ask(request(steps=200))
+        stream.until("step")
+        stub = pulse(tmp_path).pid
+        triton = int(Path(f"/proc/{stub}/stat").read_text().rpartition(")")[2].split()[1])
+        assert "tritonserver" in Path(f"/proc/{triton}/cmdline").read_text()
+        os.kill(triton, signal.SIGKILL)
+        assert exited(server) == Exit.DIED
+        with pytest.raises(Exception, match=r"UNAVAILABLE|Socket closed|removed"):
+            stream.result()
+        until(lambda: not process_lives(stub), "the stub is gone too")
+
+
+@pytest.mark.triton
 def test_an_engine_that_stalls_ends_the_launcher(tmp_path: Path) -> None:
     with start_local(PLAIN, tmp_path, environment={"EASEL_THREADS": "1", "EASEL_STALL_SECONDS": "3"}) as server:
         stub = pulse(tmp_path).pid

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import Submit, opened, png, request
+import torch
+from asking import Submit, opened, png, request, submitter
 from PIL import Image
 from scenes import clip_of, frames, overlap, rendered, seen, shapes_of
 
@@ -227,6 +228,24 @@ def test_what_cannot_fit_is_refused_with_the_numbers(submit: Submit, engine: Any
     assert "256x256" in error.found
     assert "MiB" in error.found
     assert engine.counts.steps == steps + 1
+
+
+def test_weights_kept_in_float8_take_less_memory_and_draw_what_is_asked() -> None:
+    from easel_api.modeldeployment import ModelDeploymentSpec
+    from easel_inference.engine.engine import Engine
+
+    spec = ModelDeploymentSpec.model_validate(
+        {"model": {"source": "builtin://miniature"}, "engine": {"dtype": "bfloat16", "weightsDtype": "float8"}}
+    )
+    engine = Engine(spec, claims=Path("/nowhere"), threads=1)
+    try:
+        kept = {weight.dtype for weight in engine._model._shared.model.parts["unet"].parameters()}
+        prompt = "a red mug on a beach, front view"
+        picture = shown(submitter(engine)(request(prompt, steps=20)))
+    finally:
+        engine.close()
+    assert torch.float8_e4m3fn in kept
+    assert seen([picture], [prompt]).share("product", "colour", "environment") == 1
 
 
 def test_an_unknown_adapter_is_refused_with_those_there_are(submit: Submit) -> None:

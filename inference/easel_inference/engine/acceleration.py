@@ -115,7 +115,7 @@ class _Graph:
 
     def __init__(self, model: nn.Module, arguments: dict[str, Any], pool: Any) -> None:
         self._inputs = pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, arguments)
-        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no hints here
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_PASSES):

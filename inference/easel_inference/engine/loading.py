@@ -14,10 +14,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput
-from easel_api.modeldeployment import DType, ModelDeploymentSpec
+from easel_api.modeldeployment import DType, ModelDeploymentSpec, WeightsDType
 from easel_api.tasks import AdapterKind, Task, tasks_of
 from easel_inference.generation import ModelInfo
 
+from .acceleration import store_in_float8
 from .families import FAMILIES, Component, Family
 from .families.family import DIFFUSERS_WEIGHTS
 from .inspection import CheckedAdapter, CheckedFolders, CheckedModel, check, variant_of
@@ -70,6 +71,9 @@ def load(spec: ModelDeploymentSpec, claims: Path, folders: CheckedFolders | None
     folders = folders or check(spec, claims)
     family = FAMILIES[folders.model.family]
     parts = {name: _part(folders.model, name, family.loaded[name], place) for name in folders.model.classes}
+    for name in family.denoisers if spec.engine.weights_dtype is WeightsDType.FLOAT8 else ():
+        if name in parts:
+            store_in_float8(parts[name], place.dtype)
     moving = next(iter(folders.of_kind(AdapterKind.MOTION).values()), None)
     motion_unet = _motion_unet(parts["unet"], moving, place) if moving else None
     controlnets = folders.of_kind(AdapterKind.CONTROL_NET).items()

@@ -270,7 +270,7 @@ class Encoder(Proxy):
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:  # noqa: FBT001, FBT002 - torch's own signature
         """The model's own: pipelines ask the first one for its format."""
-        return self._model.parameters(recurse)  # type: ignore[no-any-return]
+        return self._model.parameters(recurse)  # type: ignore[no-any-return]  # the model behind is of any class
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output for this input, computed once."""

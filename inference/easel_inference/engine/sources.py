@@ -6,16 +6,23 @@ import os
 from pathlib import Path
 
 from easel_api.errors import InvalidInput, NotFound
-from easel_api.modeldeployment import BUILTIN_MINIATURE, BUILTIN_MOTION
+from easel_api.modeldeployment import (
+    BUILTIN_CONTROLNET,
+    BUILTIN_GAN,
+    BUILTIN_LORA,
+    BUILTIN_MINIATURE,
+    BUILTIN_MOTION,
+    BUILTIN_VAE,
+)
 from easel_inference import miniature
 
 BUILTINS: dict[str, Path] = {
     BUILTIN_MINIATURE: miniature.WEIGHTS / "base",
     BUILTIN_MOTION: miniature.WEIGHTS / "motion",
-    "builtin://miniature/lora-ink": miniature.WEIGHTS / "lora-ink",
-    "builtin://miniature/controlnet-segmentation": miniature.WEIGHTS / "controlnet-seg",
-    "builtin://miniature/generator-gan": miniature.WEIGHTS / "generator-gan",
-    "builtin://miniature/generator-vae": miniature.WEIGHTS / "generator-vae",
+    BUILTIN_LORA: miniature.WEIGHTS / "lora-ink",
+    BUILTIN_CONTROLNET: miniature.WEIGHTS / "controlnet-seg",
+    BUILTIN_GAN: miniature.WEIGHTS / "generator-gan",
+    BUILTIN_VAE: miniature.WEIGHTS / "generator-vae",
 }
 
 

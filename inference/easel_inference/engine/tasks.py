@@ -18,6 +18,7 @@ from PIL import ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
+from easel_api.errors import BadOutput
 from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.encoding import DEFAULT_FPS, Frames, thumbnail
 from easel_inference.generation import PreviewOptions
@@ -165,6 +166,10 @@ def preview(latents: Tensor, shared: SharedModel, options: PreviewOptions) -> by
 def _pixels(pictures: Tensor) -> Frames:
     """0…1 in [rows, 3, h, w], or [1, frames, 3, h, w] for a clip, to uint8 in [rows or frames, h, w, 3]."""
     flat = pictures[0] if pictures.ndim == 5 else pictures
+    if not torch.isfinite(flat).all():  # half precision overflows in some VAEs, and the picture would be black
+        raise BadOutput(
+            "the model's pictures hold values that are no numbers", fix="Serve the model in bfloat16 or float32"
+        )
     scaled = flat.float().clamp(0, 1) * 255
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 

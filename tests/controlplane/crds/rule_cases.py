@@ -202,6 +202,11 @@ CREATING = [
     mdep(NO_CLIMBING, model(adapters=[MOTION]), model(adapters=[MOTION | {"source": "pvc://models/.."}])),
     mdep("a model takes one Motion adapter at most", model(adapters=[MOTION]), model(adapters=[MOTION, MOTION | {"name": "b"}])),
     mdep(
+        "weights kept in float8 take neither a LoRA nor a Motion adapter, which compute with them",
+        model(engine={"weightsDtype": "float8"}),
+        model(engine={"weightsDtype": "float8"}, adapters=[MOTION]),
+    ),
+    mdep(
         ADAPTERS,
         model(model={"source": "pvc://models/sd", "family": "StableDiffusion"}, adapters=[MOTION]),
         model(model={"source": "pvc://models/gan", "family": "Onnx"}, adapters=[MOTION]),
