@@ -87,6 +87,14 @@ def other_latent(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = LATENT + 1
 
 
+def no_latent(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "noise"
+
+
+def flat_latent(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim.pop()
+
+
 def other_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "picture"
     model.graph.node[1].output[0] = "picture"
@@ -99,6 +107,8 @@ def other_output(model: onnx.ModelProto) -> None:
         (foreign, UnsafeModel, "generator.onnx: MatMul"),
         (fixed_batch, InvalidInput, "generator.onnx: z"),
         (other_latent, InvalidInput, "generator.onnx: z"),
+        (no_latent, InvalidInput, "generator.onnx"),
+        (flat_latent, InvalidInput, "generator.onnx: z"),
         (other_output, InvalidInput, "generator.onnx"),
     ],
 )
@@ -183,6 +193,21 @@ def test_a_graph_that_fails_is_a_typed_error(tmp_path: Path) -> None:
 def test_a_wish_that_cannot_be_fulfilled_names_its_field(tmp_path: Path, wish: Wish, where: str) -> None:
     generator = Generator(check_generator(tiny(tmp_path / "model")))
     with pytest.raises(InvalidInput) as caught:
+        generator.generate(wish)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("wish", "where"),
+    [
+        (Wish(1, class_index=3), "class_index"),
+        (Wish(1, class_index=-1), "class_index"),
+        (Wish(1, frames=2, end_class=3), "end_class"),
+    ],
+)
+def test_a_class_that_the_model_lacks_is_refused(tmp_path: Path, wish: Wish, where: str) -> None:
+    generator = Generator(check_generator(tiny(tmp_path / "model", classes=3)))
+    with pytest.raises(InvalidInput, match="no such class") as caught:
         generator.generate(wish)
     assert caught.value.where == where
 
