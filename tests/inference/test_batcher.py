@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from waiting import until
+from waiting import held, until
 
 from easel_api.errors import BackendFault, Cancelled, Transient
 from easel_inference.engine.batcher import Batcher, Job
@@ -47,7 +47,7 @@ def together(batcher: Batcher, calls: list[Callable[[], Any]]) -> list[Any]:
             except Exception as error:  # noqa: BLE001 - the error is the result that the test looks at
                 return error
 
-    with ThreadPoolExecutor(len(calls)) as pool:
+    with held(batcher, len(calls)), ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(one, calls))
 
 

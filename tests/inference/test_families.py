@@ -16,12 +16,11 @@ import tiny
 import torch
 from asking import Submit, png, request, submitter
 from PIL import Image
-from waiting import until
+from waiting import held
 
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import FAMILIES as CONTRACT
 from easel_api.tasks import TAKES, Task
-from easel_inference.engine.batcher import Job
 from easel_inference.engine.families import FAMILIES
 from easel_inference.generation import Failed, Inputs
 
@@ -173,15 +172,8 @@ def together(engine: Any, family: str, task: Task, seeds: Sequence[int]) -> list
     # What the smallest models gain by joining drowns in noise: here joined is joined, whether it pays or not.
     batcher._budgets.clear()
 
-    def hold() -> tuple[()]:
-        until(lambda: len(batcher._calls) >= len(seeds), "all requests wait")
-        return ()
-
-    with ThreadPoolExecutor(len(seeds) + 1) as pool:
-        held = pool.submit(batcher.call, Job("hold", hold, (), 1, 1))
-        frames = list(pool.map(lambda seed: drawn(engine, family, task, seed), seeds))
-        held.result()
-    return frames
+    with held(batcher, len(seeds)), ThreadPoolExecutor(len(seeds)) as pool:
+        return list(pool.map(lambda seed: drawn(engine, family, task, seed), seeds))
 
 
 def difference(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:

@@ -180,6 +180,10 @@ def _settings(index: Mapping[str, Any], family: Family) -> dict[str, Any]:
     for name, value in index.items():
         if name.startswith("_") or isinstance(value, list) or name in family.disregarded:
             continue
+        if name == "custom_pipeline":
+            raise UnsafeModel(
+                "asks for a pipeline of its own, whose code would run", where=INDEX, found=f"{name} {value!r}"
+            )
         if name not in family.settings or not isinstance(value, str | int | float | None):
             raise Unsupported(
                 "names a setting that this engine does not know", where=f"{INDEX}: {name}", found=repr(value)

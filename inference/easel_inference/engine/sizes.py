@@ -100,7 +100,9 @@ class Limits:
 
     def _check(self, request: GenerationRequest, side: int, where: str, fix: str) -> None:
         share = LARGEST_UPSCALED_SHARE if TAKES[request.task].scale else LARGEST_SHARE
-        largest = min(max(self.native) * share, self.longest or side)
+        largest = max(self.native) * share
+        if self.longest is not None:
+            largest = min(largest, self.longest)
         if side % self.multiple or not SMALLEST_SIDE <= side <= largest:
             rule = f"multiples of {self.multiple} from {SMALLEST_SIDE} to {largest}"
             raise Unsupported(f"this model draws sides that are {rule}", where=where, found=f"{side} pixels", fix=fix)
