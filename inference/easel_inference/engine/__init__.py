@@ -14,7 +14,7 @@
     plans          a request checked whole against the model                                    no torch
     words          how long a prompt may be                                                     no torch
     generators     a GAN or VAE decoder in ONNX                                                 no torch
-    latentmodel    such a generator as a model of the engine                                    no torch
+    latentmodel    such a generator as a model of the engine
     loading        checked folders to weights on a device
     acceleration   compiled blocks and CUDA graphs
     memory         what shapes take, measured, and the refusal of what cannot fit
