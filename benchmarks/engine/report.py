@@ -57,7 +57,7 @@ class Report:
     def save(self, folder: Path) -> None:
         """`engine.json` and `engine.png`."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "engine.json").write_text(json.dumps(self.figures, indent=2) + "\n")
+        (folder / "engine.json").write_text(json.dumps(self.figures, indent=2, allow_nan=False) + "\n")
         _plot(self.figures, folder / "engine.png")
 
 
@@ -70,7 +70,9 @@ def _plot(figures: dict[str, Any], file: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
     for system, color in (("stock", "0.6"), ("tuned", "0.3"), ("static", "tab:orange"), ("easel", "tab:blue")):
         loop = figures.get("closed loop", {})
-        points = [(int(name.split()[1]), row["per_second"]) for name, row in loop.items() if name.split()[0] == system]
+        points = [
+            (float(name.split()[1]), row["per_second"]) for name, row in loop.items() if name.split()[0] == system
+        ]
         if points:
             left.plot(*zip(*sorted(points), strict=True), marker="o", color=color, label=system)
         arrivals = figures.get("poisson", {})

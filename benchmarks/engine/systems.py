@@ -9,13 +9,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from workloads import Work
 
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import TAKES, Task
@@ -26,44 +27,9 @@ STATIC_ROWS = 8
 STATIC_WAIT_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One picture to make."""
-
-    prompt: str
-    seed: int
-    width: int
-    height: int
-    steps: int = 20
-    guidance: float = 4.0
-
-    def arguments(self) -> dict[str, Any]:
-        """What a stock pipeline is called with."""
-        return {
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
-            "width": self.width,
-            "height": self.height,
-        }
-
-
-class System(Protocol):
-    """Something that makes pictures; `make` blocks until this one is there and may be called from many threads."""
-
-    name: str
-
-    def make(self, work: Work) -> None:
-        """Make it."""
-        ...
-
-    def close(self) -> None:
-        """End its threads."""
-        ...
-
-
 def pipeline(folder: Path, dtype: torch.dtype, device: str) -> Any:
     """The stock pipeline of a folder."""
-    made = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype).to(device)
+    made: Any = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype).to(device)
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -84,6 +50,10 @@ class Stock:
     def make(self, work: Work) -> None:
         """Wait for the turn, then draw."""
         self._thread.submit(self._draw, work).result()
+
+    def occupy(self, action: Callable[[], object]) -> Future[object]:
+        """Do something else in its turn; pictures wait for it."""
+        return self._thread.submit(action)
 
     def _draw(self, work: Work) -> None:
         self._pipeline(work.prompt, generator=seeded(work.seed), **work.arguments())
@@ -135,24 +105,34 @@ class Static:
             first = self._left.pop(0) if self._left else self._waiting.get()
             if first is None:
                 return
-            batch = [first]
-            for other in tuple(self._left):
-                if other[0].arguments() == first[0].arguments() and len(batch) < STATIC_ROWS:
-                    self._left.remove(other)
-                    batch.append(other)
-            end = time.monotonic() + STATIC_WAIT_SECONDS
-            while len(batch) < STATIC_ROWS and (rest := end - time.monotonic()) > 0:
-                try:
-                    other = self._waiting.get(timeout=rest)
-                except queue.Empty:
-                    break
-                if other is None:
-                    self._waiting.put(None)
-                    break
-                (batch if other[0].arguments() == first[0].arguments() else self._left).append(other)
-            self._draw([work for work, _ in batch])
-            for _, done in batch:
-                done.set_result(None)
+            batch = self._collect(first)
+            try:
+                self._draw([work for work, _ in batch])
+            except Exception as error:  # noqa: BLE001 - the callers raise it; without it they would wait for ever
+                for _, done in batch:
+                    done.set_exception(error)
+            else:
+                for _, done in batch:
+                    done.set_result(None)
+
+    def _collect(self, first: tuple[Work, Future[None]]) -> list[tuple[Work, Future[None]]]:
+        """What goes with the first: the rest of an earlier wait, then what comes within the wait."""
+        batch, kind = [first], first[0].arguments()
+        for older in tuple(self._left):
+            if older[0].arguments() == kind and len(batch) < STATIC_ROWS:
+                self._left.remove(older)
+                batch.append(older)
+        end = time.monotonic() + STATIC_WAIT_SECONDS
+        while len(batch) < STATIC_ROWS and (rest := end - time.monotonic()) > 0:
+            try:
+                newer = self._waiting.get(timeout=rest)
+            except queue.Empty:
+                break
+            if newer is None:
+                self._waiting.put(None)
+                break
+            (batch if newer[0].arguments() == kind else self._left).append(newer)
+        return batch
 
     def _draw(self, works: list[Work]) -> None:
         generators = [seeded(work.seed) for work in works]

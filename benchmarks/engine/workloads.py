@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-from systems import System, Work
+from typing import Any, Protocol
 
 PROMPTS = [
     f"a {colour} {product} {place}, {view} view"
@@ -21,6 +22,41 @@ PROMPTS = [
         strict=True,
     )
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One picture to make."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int = 20
+    guidance: float = 4.0
+
+    def arguments(self) -> dict[str, Any]:
+        """What a stock pipeline is called with."""
+        return {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "width": self.width,
+            "height": self.height,
+        }
+
+
+class System(Protocol):
+    """Something that makes pictures; `make` blocks until this one is there and may be called from many threads."""
+
+    name: str
+
+    def make(self, work: Work) -> object:
+        """Make it."""
+        ...
+
+    def close(self) -> None:
+        """End its threads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +74,8 @@ class Outcome:
     def percentile(self, share: float) -> float:
         """The latency that this share of the requests does not exceed (nearest rank)."""
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+        # Rounded first: 0.95 * 20 is a little more than 19 in binary, which would take the next rank.
+        return ordered[max(1, math.ceil(round(share * len(ordered), 9))) - 1]
 
     def within(self, limit: float) -> float:
         """Share of the requests that took no longer."""
@@ -47,7 +84,7 @@ class Outcome:
 
 def works(count: int, sizes: Sequence[tuple[int, int]], first_seed: int = 0) -> list[Work]:
     """Distinct pictures; the sizes take turns."""
-    return [Work(f"{PROMPTS[n % len(PROMPTS)]}", first_seed + n, *sizes[n % len(sizes)]) for n in range(count)]
+    return [Work(PROMPTS[n % len(PROMPTS)], first_seed + n, *sizes[n % len(sizes)]) for n in range(count)]
 
 
 def closed_loop(system: System, clients: int, asked: Sequence[Work]) -> Outcome:
@@ -58,19 +95,28 @@ def closed_loop(system: System, clients: int, asked: Sequence[Work]) -> Outcome:
     return Outcome(time.perf_counter() - started, latencies)
 
 
+def schedule(rate: float, count: int, seed: int = 0) -> list[float]:
+    """Arrivals of a Poisson process in seconds from the start: `rate` per second on average, the same for a seed."""
+    dice = random.Random(seed)  # noqa: S311 - arrivals
+    return list(itertools.accumulate(dice.expovariate(rate) for _ in range(count)))
+
+
 def poisson(system: System, rate: float, asked: Sequence[Work], seed: int = 0) -> Outcome:
-    """`rate` requests per second on average, at moments that do not depend on how the system copes."""
-    dice, latencies, threads = random.Random(seed), list[float](), list[threading.Thread]()  # noqa: S311 - arrivals
+    """`rate` requests per second on average, at moments that do not depend on how the system copes.
+
+    Raises `RuntimeError` if a request failed: its latency would be missing, and the others would look better for it.
+    """
+    latencies, threads = list[float](), list[threading.Thread]()
     started = time.perf_counter()
-    moment = 0.0
-    for work in asked:
-        moment += dice.expovariate(rate)
+    for moment, work in zip(schedule(rate, len(asked), seed), asked, strict=True):
         time.sleep(max(0.0, started + moment - time.perf_counter()))
         thread = threading.Thread(target=lambda work=work: latencies.append(_timed(system, work)))
         thread.start()
         threads.append(thread)
     for thread in threads:
         thread.join()
+    if len(latencies) < len(asked):
+        raise RuntimeError(f"{len(asked) - len(latencies)} of {len(asked)} requests to {system.name} failed")
     return Outcome(time.perf_counter() - started, tuple(latencies))
 
 
