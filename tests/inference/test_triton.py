@@ -70,7 +70,7 @@ def test_pictures_show_what_their_prompts_ask(server: Any, tmp_path: Any) -> Non
     assert rose[OUTCOME.format("succeeded")] == 16
     assert rose["easel_engine_steps_total"] == 16 * 20
     joined = rose["easel_engine_joined_calls_sum"] / rose["easel_engine_joined_calls_count"]
-    assert joined > 4, f"{joined:.1f} requests in a forward pass on average"
+    assert joined > 1.5, f"{joined:.1f} requests in a forward pass on average"
 
 
 def test_a_cancelled_stream_stops_its_steps(server: Any) -> None:

@@ -30,16 +30,17 @@ Pass = Callable[..., Any]
 UNITS = {"cuda": 2**17, "cpu": 2**14}
 """Rows times latent positions of one forward pass at most, where nothing was measured."""
 
-LONGEST_PASS = 0.8
+LONGEST_PASS = 0.5
 """Seconds that a joined pass may take: those who wait behind it wait so long."""
 
 MOST_CALLS = 64
 """Calls of one pass that are tried when budgets are measured."""
 
-INDIFFERENT = 0.02
+INDIFFERENT = 0.05
 """The smallest pass whose rows take at most this share longer than in the best one holds enough rows."""
 
-MEASURED_SECONDS = 0.15
+MEASURED_ROUNDS = 2
+MEASURED_SECONDS = 0.1
 HEARTBEAT_SECONDS = 0.5
 KEYS_REMEMBERED = 256
 
@@ -197,20 +198,27 @@ class Batcher:
         self._seconds_per_unit[calls[0].job.key] = seconds / max(1, units)
 
     def _measured(self, job: Job) -> int:
+        """The smallest pass whose rows take nearly as little time as the best one's.
+
+        Twice over all sizes: what disturbs a machine for a moment spoils one size in one round at most.
+        """
         shares: dict[int, float] = {}
-        repeats = 1
-        while not shares or (repeats <= MOST_CALLS and shares[repeats // 2] * repeats <= LONGEST_PASS):
-            try:
-                shares[repeats] = _seconds(job, repeats) / repeats
-            except Exception as error:
-                if not shares or not out_of_memory(error):
-                    raise
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                break  # the smaller passes worked
-            repeats *= 2
+        for _ in range(MEASURED_ROUNDS):
+            calls = 1
+            while calls == 1 or (calls <= MOST_CALLS and shares[calls // 2] * calls <= LONGEST_PASS):
+                try:
+                    share = _seconds(job, calls) / calls
+                except Exception as error:
+                    if calls == 1 or not out_of_memory(error):
+                        raise
+                    if torch.cuda.is_available():
+                        torch.cuda.empty_cache()
+                    break  # the smaller passes worked
+                shares[calls] = min(share, shares.get(calls, share))
+                calls *= 2
         best = min(shares.values())
-        self._budgets[job.key] = job.units * min(n for n, share in shares.items() if share <= best * (1 + INDIFFERENT))
+        enough = min(calls for calls, share in shares.items() if share <= best * (1 + INDIFFERENT))
+        self._budgets[job.key] = enough * job.units
         return self._budgets[job.key]
 
 

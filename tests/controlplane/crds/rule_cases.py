@@ -47,7 +47,7 @@ NEEDS_CONTROL = "segmentation-to-image and control-to-image need inputs.control;
 NEEDS_CLIP = "video-to-video needs inputs.clip; other tasks take none"
 NEEDS_EXPAND = "outpaint needs parameters.expand; other tasks take none"
 CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent-to-video"
-ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA"
+ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA; StableDiffusionXL takes ControlNet and LoRA"
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
 INPUT_STORE = "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing"
 
@@ -244,7 +244,7 @@ CHANGING = [
     fixed("backends", job(), job(backends=[{"modelDeployment": "other"}])),
     fixed("prompts", job(), job(prompts=[{"text": "a blue mug"}])),
     fixed("prompts", job(), job(prompts=[{"text": "a red mug"}, {"text": "a blue mug"}])),
-    fixed("prompts", latent(), latent(prompts=[])),
+    fixed("prompts", latent(), edited(latent(), "spec.prompts", [])),
     fixed("prompts", job(task="latent-to-video"), latent()),
     fixed("inputs", with_image("s3://art/a.png"), with_image("s3://art/b.png")),
     fixed(

@@ -179,12 +179,16 @@ def test_every_field_of_a_status_is_kept(kubectl: Run, manifest: Manifest, statu
 def test_explain_tells_units_ranges_and_defaults(installed: ApiServer) -> None:
     explained = " ".join(installed.kubectl("explain", "generationjob.spec.parameters").split())
     assert "Denoising steps. 1 to 200. Default: 20." in explained
-    assert "Width in pixels. Default: the model's own, or the input image's. 64 to 4096, a multiple of 8." in explained
+    assert (
+        "Width in pixels. Default: the model's own, or the input's as expand and scale let it grow. 64 to 4096, a multiple of 8."
+        in explained
+    )
 
 
 def test_explain_lists_the_whole_spec(installed: ApiServer) -> None:
     explained = installed.kubectl("explain", "generationjob.spec", "--recursive")
-    assert "prompts\t<[]Object> -required-" in explained
+    assert "task\t<string> -required-" in explained
+    assert "prompts\t<[]Object>\n" in explained
     assert "enum: AllOrNothing, KeepPartial" in explained
     assert "matrix\t<map[string][]string>" in explained
     assert f"at most {MAX_ITEMS} items" in " ".join(installed.kubectl("explain", "gen.spec.matrix").split())

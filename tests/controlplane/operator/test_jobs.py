@@ -182,7 +182,7 @@ def test_an_unsupported_task_waits_for_a_model_that_can(working: Place) -> None:
     working.serve("still")
     working.job("film", model="still", task="text-to-video")
     found = working.await_condition("gen", "film", "Ready", "False", "TaskUnsupported")
-    assert "still does image-to-image, inpaint, text-to-image" in found["message"]
+    assert "still does image-to-image, inpaint, interpolation, outpaint, text-to-image, upscale" in found["message"]
     motion = {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}
     old = working.await_pod("easel.dev/model-deployment=still")
     working.patch("mdep", "still", {"spec": {"adapters": [motion]}})

@@ -11,6 +11,8 @@ from operating.place import Place, waiting
 from operating.process import until
 from operating.runtime import LOADED, RuntimePort, report
 
+from easel_api.tasks import tasks_of
+
 pytestmark = pytest.mark.apiserver
 
 CHILDREN = ("deployment", "service", "pdb", "networkpolicy")
@@ -26,7 +28,7 @@ def test_a_model_gets_its_children_and_serves(working: Place) -> None:
     assert status["observedGeneration"] == 1
     assert status["replicas"] == {"desired": 1, "ready": 1}
     assert status["endpoint"] == f"studio.{working.namespace}.svc:8001"
-    assert status["tasks"] == ["image-to-image", "inpaint", "text-to-image"]
+    assert status["tasks"] == sorted(tasks_of("StableDiffusion"))
     assert {item["type"] for item in status["conditions"]} == {"Ready", "ModelLoaded"}
     events = working.list("events.events.k8s.io")
     assert any(event["regarding"]["name"] == "studio" and event["reason"] == "Serving" for event in events)
