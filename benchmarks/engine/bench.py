@@ -42,6 +42,26 @@ easel.make(Work("a red mug on a beach", 1, int(sys.argv[4]), int(sys.argv[4])))
 print(ready, time.perf_counter() - started)
 easel.close()
 """
+PEAK = """
+import re, sys
+from pathlib import Path
+import torch
+from easel_api.modeldeployment import ModelDeploymentSpec
+sys.path.insert(0, sys.argv[1])
+from systems import Easel, Stock, pipeline
+from workloads import closed_loop, works
+name, folder, dtype, device, spec, threads, size, clients = sys.argv[2:]
+torch.set_num_threads(int(threads))
+peak = lambda: re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+if name == "stock":
+    system = Stock(pipeline(Path(folder), getattr(torch, dtype), device))
+else:
+    system = Easel(ModelDeploymentSpec.model_validate_json(spec), int(threads))
+print(peak())
+closed_loop(system, int(clients), works(int(clients), [(int(size), int(size))]))
+print(peak())
+system.close()
+"""
 
 
 def main() -> None:
@@ -69,7 +89,7 @@ def main() -> None:
     sections = {
         "closed": bench.closed, "poisson": bench.arrivals, "mixed": bench.mixed, "clip": bench.behind_a_clip,
         "moments": bench.moments, "overhead": bench.overhead, "flops": bench.flops, "quality": bench.quality,
-        "cold": bench.cold,
+        "cold": bench.cold, "memory": bench.memory,
     }  # fmt: skip
     for name, section in sections.items():
         if not args.only or name in args.only or name == "closed":
@@ -276,6 +296,7 @@ class Bench:
 
         handle = self.easel.engine.submit(asked(work, previews=None), Inputs(), emit)
         stepped.wait()
+        time.sleep(self.lone / work.steps / 2)  # amid the next pass: between two, it would end at once
         started = time.perf_counter()
         handle.cancel()
         ended.wait()
@@ -401,6 +422,20 @@ class Bench:
             )
             ready, first = map(float, done.stdout.split()[-2:])
             self.report.row("cold start", name, ready=ready, first_picture=first)
+
+    def memory(self) -> None:
+        """Most resident memory of a new process, loaded and after 16 clients.
+
+        Linux's VmHWM, in KiB: `ru_maxrss` would begin with the most that this process, its parent, has held.
+        """
+        self.report.section("Peak resident memory of a new process, in MiB")
+        for name in ("stock", "easel"):
+            spec = self.spec().model_dump_json(by_alias=True)
+            arguments = [name, self.args.model, self.args.dtype, self.args.device, spec, self.args.threads, self.size, CLIENTS[-1]]  # fmt: skip
+            command = [sys.executable, "-c", PEAK, str(Path(__file__).parent), *map(str, arguments)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            loaded, busy = (int(line) / 1024 for line in done.stdout.split()[-2:])
+            self.report.row("memory", name, loaded=loaded, **{f"clients_{CLIENTS[-1]}": busy})
 
 
 def _seconds(action: Any, device: str) -> float:
