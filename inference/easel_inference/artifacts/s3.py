@@ -110,14 +110,14 @@ class S3Store:
 
         def read() -> bytes | None:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            # Sent in chunks it has no length; with one, only reading to the end notices that it was cut off.
+            length = answer.get("ContentLength", 0)
             with answer["Body"] as body:
-                if answer["ContentLength"] > limit:
-                    raise InvalidInput(
-                        f"the object is larger than {limit} bytes",
-                        where=self.uri(key),
-                        found=f"{answer['ContentLength']} bytes",
-                    )
-                return body.read()
+                data = b"" if length > limit else body.read(None if length else limit + 1)
+            if max(length, len(data)) > limit:
+                found = f"{length} bytes" if length else f"more than {limit} bytes"
+                raise InvalidInput(f"the object is larger than {limit} bytes", where=self.uri(key), found=found)
+            return data
 
         return self._try(read)
 
@@ -147,20 +147,29 @@ class S3Store:
 
     def _explained(self, error: Exception) -> EaselError | None:
         """Our word for botocore's error; None when the key does not exist. Says nothing of keys or signatures."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+        from botocore import exceptions as boto
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
 
-        if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            return AuthConfig(
-                "there are no S3 credentials",
-                where=f"{_SPEC}.credentialsSecretRef",
-                fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with easel run: set these variables)",
-            )
-        if isinstance(error, ClientError):
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return self._answered(error.response.get("Error", {}).get("Code", ""), status)
-        if isinstance(error, BotoCoreError | OSError):
-            return Transient("the S3 endpoint does not answer", where=self._endpoint, found=type(error).__name__)
-        raise error
+        match error:
+            case boto.ClientError():
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                return self._answered(error.response.get("Error", {}).get("Code", ""), status)
+            case boto.NoCredentialsError() | boto.PartialCredentialsError():
+                return AuthConfig(
+                    "there are no S3 credentials",
+                    where=f"{_SPEC}.credentialsSecretRef",
+                    fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with easel run: set these variables)",
+                )
+            # HTTPError: botocore passes on what breaks off while a body is read.
+            case boto.HTTPClientError() | boto.ConnectionError() | HTTPError() | OSError():
+                return Transient("the S3 endpoint does not answer", where=self._endpoint, found=type(error).__name__)
+            case boto.IncompleteReadError() | boto.ChecksumError() | ResponseParserError():
+                return Transient("S3 answered with a broken message", where=self._endpoint, found=type(error).__name__)
+            case boto.BotoCoreError():
+                return _unusable(self._endpoint, error)
+            case _:
+                raise error
 
     def _answered(self, code: str, status: int) -> EaselError | None:
         if code == "NoSuchBucket":
@@ -200,6 +209,7 @@ class S3Store:
 
 def _client(reference: S3Reference, credentials: Credentials | None) -> S3Client:
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
     from botocore.session import get_session
 
     options = Config(
@@ -212,13 +222,26 @@ def _client(reference: S3Reference, credentials: Credentials | None) -> S3Client
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client = get_session().create_client(
-        "s3",
-        region_name=reference.region or "us-east-1",
-        endpoint_url=reference.endpoint,
-        aws_access_key_id=credentials.access_key if credentials else None,
-        aws_secret_access_key=credentials.secret_key if credentials else None,
-        aws_session_token=credentials.session_token if credentials else None,
-        config=options,
-    )
+    try:
+        client = get_session().create_client(
+            "s3",
+            region_name=reference.region or "us-east-1",
+            endpoint_url=reference.endpoint,
+            aws_access_key_id=credentials.access_key if credentials else None,
+            aws_secret_access_key=credentials.secret_key if credentials else None,
+            aws_session_token=credentials.session_token if credentials else None,
+            config=options,
+        )
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+        raise _unusable(reference.endpoint or "AWS S3", error) from error
     return cast("S3Client", client)
+
+
+def _unusable(endpoint: str, error: Exception) -> EnvironmentFault:
+    """What no second try mends: an endpoint that is no address, an unknown region, a broken AWS profile."""
+    return EnvironmentFault(
+        "S3 cannot be asked so",
+        where=_SPEC,
+        found=f"{endpoint}: {type(error).__name__}",
+        fix="Check endpoint, region and bucket, and the AWS settings of this machine",
+    )
