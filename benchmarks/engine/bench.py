@@ -189,7 +189,7 @@ class Bench:
         from workloads import poisson
 
         self.report.section("Poisson arrivals, as a share of the tuned script's capacity")
-        count = 4 if self.args.quick else 16
+        count = 4 if self.args.quick else 12
         for share in SHARES:
             for name, system in self.systems.items():
                 if name == "stock" and "tuned" in self.systems:
