@@ -430,7 +430,7 @@ def _limited(name: str, taking: Callable[[Takes], bool]) -> Rule:
     )
 
 
-_WITHOUT_PROMPT = _taking(lambda takes: not takes.prompt)
+_WITHOUT_PROMPT = _taking(lambda takes: takes.wordless)
 _WITH_END = _taking(lambda takes: takes.end)
 _NEEDING_END = _taking(lambda takes: takes.end and takes.prompt)
 """Without an end such a clip would stand still; a generator without prompts finds its own way."""
@@ -562,7 +562,7 @@ class GenerationJobSpec(ApiModel):
         Field(
             max_length=256,
             description="What the pictures show. At least one, except that "
-            f"{in_words(_WITHOUT_PROMPT)} also go without.",
+            f"{in_words(_WITHOUT_PROMPT)} also go without, where the model reads none.",
         ),
     ] = []
     matrix: Annotated[

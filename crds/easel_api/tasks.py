@@ -51,6 +51,9 @@ class Takes:
     clip: bool = False
     """An input clip."""
     prompt: bool = True
+    """Its results show what a prompt says; without, a prompt may name a generator's class."""
+    wordless: bool = False
+    """Some models of it read no prompt, so that a job may have none."""
     strength: bool = False
     video: bool = False
     """The result is a clip: `frames` and `fps` apply."""
@@ -71,10 +74,10 @@ TAKES: dict[Task, Takes] = {
     Task.UPSCALE: Takes(image=True, strength=True, scale=True),
     Task.INTERPOLATION: Takes(video=True, end=True),
     Task.TEXT_TO_VIDEO: Takes(video=True),
-    Task.IMAGE_TO_VIDEO: Takes(image=True, strength=True, video=True),
+    Task.IMAGE_TO_VIDEO: Takes(image=True, wordless=True, strength=True, video=True),
     Task.VIDEO_TO_VIDEO: Takes(clip=True, strength=True, video=True),
-    Task.LATENT_TO_IMAGE: Takes(prompt=False, truncation=True),
-    Task.LATENT_TO_VIDEO: Takes(prompt=False, truncation=True, video=True, end=True),
+    Task.LATENT_TO_IMAGE: Takes(prompt=False, wordless=True, truncation=True),
+    Task.LATENT_TO_VIDEO: Takes(prompt=False, wordless=True, truncation=True, video=True, end=True),
 }
 
 _PICTURES = frozenset({Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.OUTPAINT, Task.UPSCALE})

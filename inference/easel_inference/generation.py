@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from easel_api.errors import ErrorReport
+from easel_api.generationjob import MAX_PROMPT
 from easel_api.tasks import Quality, Task
 
 Encoding = Literal["png", "jpeg", "webp", "mp4", "gif"]
@@ -60,8 +61,8 @@ class GenerationRequest(_Neutral):
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
     task: Task
-    prompt: Annotated[str, Field(max_length=8000)]
-    negative_prompt: Annotated[str, Field(max_length=8000)] = ""
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT)]
+    negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     width: Annotated[int | None, Field(ge=64, le=4096, multiple_of=8)] = None
     height: Annotated[int | None, Field(ge=64, le=4096, multiple_of=8)] = None
@@ -70,7 +71,7 @@ class GenerationRequest(_Neutral):
     strength: Annotated[float | None, Field(gt=0, le=1)] = None
     frames: Annotated[int | None, Field(ge=2, le=256)] = None
     fps: Annotated[int | None, Field(ge=1, le=60)] = None
-    end_prompt: Annotated[str | None, Field(max_length=8000)] = None
+    end_prompt: Annotated[str | None, Field(max_length=MAX_PROMPT)] = None
     end_seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None
     adapters: Annotated[tuple[AdapterUse, ...], Field(max_length=8)] = ()
     mask_colours: Annotated[tuple[HexColour, ...], Field(max_length=16)] = ()

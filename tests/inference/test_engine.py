@@ -215,6 +215,7 @@ def test_one_bad_neighbour_fails_alone(submit: Submit, engine: Any) -> None:
         (request(strength=0.5), None, "Unsupported", "strength"),
         (request(frames=8), None, "Unsupported", "frames"),
         (request(prompt="a red mug " * 30), None, "Unsupported", "prompt"),
+        (request(prompt="", task=Task.IMAGE_TO_VIDEO, encoding="mp4"), PICTURE, "InvalidInput", "prompt"),
         (request(negative_prompt="blurry " * 80), None, "Unsupported", "negative_prompt"),
         (request(encoding="mp4"), None, "Unsupported", "encoding"),
         (request(task=Task.TEXT_TO_VIDEO, encoding="png"), None, "Unsupported", "encoding"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from easel_api.errors import InvalidInput, Unsupported
-from easel_api.generationjob import CLIP_FORMATS, PICTURE_FORMATS
+from easel_api.generationjob import CLIP_FORMATS, DEFAULT_SCALE, PICTURE_FORMATS
 from easel_api.tasks import TAKES, AdapterKind, Quality, Task
 from easel_inference.generation import AdapterUse, GenerationRequest, Inputs
 
@@ -21,7 +21,6 @@ DEFAULT_STRENGTH = {
     Task.IMAGE_TO_VIDEO: 0.9,
     Task.VIDEO_TO_VIDEO: 0.7,
 }
-DEFAULT_SCALE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +101,10 @@ def _check_fields(request: GenerationRequest, abilities: Abilities) -> None:
     for name in ("prompt", "negative_prompt", "strength"):
         if getattr(request, name) and not abilities.takes(task, name):
             raise Unsupported(f"this model takes no {name}", where=name, fix="Leave it out")
+    if TAKES[task].prompt and TAKES[task].wordless and abilities.takes(task, "prompt") and not request.prompt:
+        raise InvalidInput(
+            "this model reads a prompt, and there is none", where="prompt", fix="Say what the clip shows"
+        )
     if request.previews and not abilities.previews:
         raise Unsupported("this model shows no unfinished work", where="previews", fix="Leave it out")
     if task is Task.INTERPOLATION and request.end_prompt is None and request.end_seed is None:

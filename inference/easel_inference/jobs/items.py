@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from easel_api.errors import InvalidInput
-from easel_api.generationjob import MAX_ITEMS, PLACEHOLDER, GenerationJobSpec, Inputs
+from easel_api.generationjob import MAX_ITEMS, MAX_PROMPT, PLACEHOLDER, GenerationJobSpec, Inputs
 from easel_inference.generation import UNDECISIVE, AdapterUse, Encoding, Expand, GenerationRequest, PreviewOptions
-
-MAX_PROMPT = 8000
-"""Characters of a prompt once its variables are filled in; `GenerationRequest` takes no more."""
 
 _LEFT_OUT_UNSET = ("adapters", "mask_colours", "reproducible")
 """Left out of what defines an item while they say nothing: items that older releases made keep their ids."""
@@ -98,7 +95,7 @@ class _Template:
 
 
 def _templates(spec: GenerationJobSpec) -> list[_Template]:
-    """The prompts; one empty prompt when there are none, for a generator needs no words."""
+    """The prompts; one empty prompt when there are none, for some models read no words."""
     if not spec.prompts:
         return [_Template("spec.prompts", {"text": "", "negative": ""})]
     return [

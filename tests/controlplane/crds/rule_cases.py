@@ -39,7 +39,7 @@ CONTROLNET = {"name": "map", "kind": "ControlNet", "source": "builtin://miniatur
 FILE = "file:// works with `easel run` only; in a cluster use"
 NO_CLIMBING = "a path must not climb: remove the .. from it"
 NAME = "a name has at most 52 lower-case letters, digits and -, with a letter or digit at both ends"
-PROMPTS = "every task but latent-to-image and latent-to-video needs prompts"
+PROMPTS = "every task but image-to-video, latent-to-image and latent-to-video needs prompts"
 END = "interpolation needs an end in each prompt, or parameters.endSeed"
 NEEDS_IMAGE = "image-to-image, inpaint, outpaint, upscale and image-to-video need inputs.image; other tasks take none"
 NEEDS_MASK = "inpaint needs inputs.mask; other tasks take none"
@@ -106,6 +106,7 @@ CREATING = [
     ),
     gen(PROMPTS, latent(), edited(job(), "spec.prompts", ...)),
     gen(PROMPTS, job(task="latent-to-image", prompts=[]), job(prompts=[])),
+    gen(PROMPTS, job(task="image-to-video", inputs=IMAGE, prompts=[]), job(task="image-to-image", inputs=IMAGE, prompts=[])),
     gen(
         "end is for interpolation and latent-to-video only",
         job(task="interpolation", prompts=LEADING),

@@ -24,8 +24,8 @@ def problems(*manifests: Manifest, for_cluster: bool = True) -> list[Problem]:
 
 BAD: list[tuple[Manifest, str, str]] = [
     (edited(job(), "spec.task", ...), "spec.task", "is missing. Add it: What to make"),
-    (edited(job(), "spec.prompts", ...), "spec.prompts", "every task but latent-to-image and latent-to-video needs prompts"),
-    (edited(job(), "spec.prompts", []), "spec.prompts", "every task but latent-to-image and latent-to-video needs prompts"),
+    (edited(job(), "spec.prompts", ...), "spec.prompts", "every task but image-to-video, latent-to-image and latent-to-video needs prompts"),
+    (edited(job(), "spec.prompts", []), "spec.prompts", "every task but image-to-video, latent-to-image and latent-to-video needs prompts"),
     (job(task="interpolation"), "spec.prompts", "interpolation needs an end in each prompt, or parameters.endSeed"),
     (job(task="interpolation", prompts=[{"text": "a", "end": "{{b}}"}]), "spec.prompts[0].end", "{{b}}). Add spec.matrix.b"),
     (job(parameters={"maskColours": [None]}), "spec.parameters.maskColours[0]", "must be text (found: nothing). Put it in quotes. # and six"),
