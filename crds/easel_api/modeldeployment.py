@@ -295,6 +295,10 @@ class ModelDeploymentSpec(ApiModel):
             return None
         return tasks_of(family, frozenset(adapter.kind for adapter in self.adapters))
 
+    def usable_adapters(self) -> frozenset[str]:
+        """Names that a job may use; a Motion adapter makes clips by itself and is not among them."""
+        return frozenset(adapter.name for adapter in self.adapters if adapter.kind is not AdapterKind.MOTION)
+
 
 class Replicas(ApiModel):
     """Pods of the model."""

@@ -15,7 +15,7 @@ from easel_api.base import ApiModel
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
 from easel_api.schema import Schema, describe, described_spec, json_schema
-from easel_api.tasks import AdapterKind, needed_for
+from easel_api.tasks import needed_for
 
 from .metadata import metadata_problems
 from .problems import Documents, Place, Problem
@@ -165,10 +165,7 @@ def _undoable(job: GenerationJob, models: list[ModelDeployment]) -> Iterator[Pro
 
 
 def _missing_adapters(job: GenerationJob, models: list[ModelDeployment]) -> Iterator[Problem]:
-    # A Motion adapter makes clips by itself; a job uses the others by name.
-    usable = {
-        adapter.name for model in models for adapter in model.spec.adapters if adapter.kind is not AdapterKind.MOTION
-    }
+    usable = {name for model in models for name in model.spec.usable_adapters()}
     for number, use in enumerate(job.spec.adapters):
         if use.name not in usable:
             meant = closest(use.name, sorted(usable))

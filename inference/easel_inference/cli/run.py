@@ -59,7 +59,7 @@ def run(files: Sequence[str], out: str | None) -> ExitCode:
 
 
 def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
-    """The first backend of the job that the files have and that can do the task."""
+    """The first backend of the job that the files have, that can do the task and has the adapters."""
     names = [reference.model_deployment or "" for reference in job.spec.backends]
     found = [documents.models[name] for name in names if name in documents.models]
     if not found:
@@ -77,7 +77,17 @@ def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
             found=job.spec.task.value,
             fix=f"It needs {needed_for(job.spec.task)}",
         )
-    return able[0]
+    named = {use.name for use in job.spec.adapters}
+    equipped = [model for model in able if named <= model.spec.usable_adapters()]
+    if not equipped:
+        lacking = sorted(named - able[0].spec.usable_adapters())
+        raise Unsupported(
+            f"{able[0].metadata.name} has no LoRA or ControlNet of this name",
+            where=f"{job.metadata.name}: spec.adapters",
+            found=", ".join(lacking),
+            fix="Add it to spec.adapters of the ModelDeployment",
+        )
+    return equipped[0]
 
 
 def _run_one(

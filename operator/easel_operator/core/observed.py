@@ -170,12 +170,16 @@ class Candidate:
     deleting: bool = False
     desired: int = 0
     ready: bool = False
+    """Whether a replica of its present specification serves."""
     tasks: frozenset[Task] | None = None
     """None while nobody can tell."""
+    adapters: frozenset[str] = frozenset()
+    """Names of the adapters that a job may use."""
     reason: str = ""
     message: str = ""
     since: str = ""
-    """Reason, message and last transition of its condition `Ready`."""
+    """Reason, message and last transition of the condition that it waits for; no reason while nothing was said of its present
+    specification."""
 
 
 @dataclass(frozen=True, slots=True)

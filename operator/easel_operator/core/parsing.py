@@ -169,16 +169,22 @@ def candidate_of(name: str, raw: Raw | None) -> Candidate:
         return Candidate(name, found=False)
     status, spec = model_status(raw), model_spec(raw, lambda _: ())
     ready = conditions.find(status.conditions, ConditionType.READY)
-    known = None if isinstance(spec, Problem) else spec.known_tasks()
+    loaded = conditions.find(status.conditions, ConditionType.MODEL_LOADED)
+    # A replica that the present specification replaces may lack what the job needs.
+    up_to_date = loaded is not None and loaded.status == "True"
+    serves = ready is not None and ready.status == "True" and bool(status.replicas and status.replicas.ready)
+    told = loaded if serves and not up_to_date else ready
     current = status.observed_generation == raw["metadata"].get("generation", 0)
+    known = None if isinstance(spec, Problem) else spec.known_tasks()
     return Candidate(
         name,
         found=True,
         deleting="deletionTimestamp" in raw["metadata"],
         desired=0 if isinstance(spec, Problem) else spec.replicas,
-        ready=ready is not None and ready.status == "True" and bool(status.replicas and status.replicas.ready),
+        ready=current and serves and up_to_date,
         tasks=frozenset(status.tasks) if current and status.tasks else known,
-        reason=ready.reason if ready else "",
-        message=ready.message if ready else "",
-        since=ready.last_transition_time if ready else "",
+        adapters=frozenset() if isinstance(spec, Problem) else spec.usable_adapters(),
+        reason=told.reason if told and current else "",
+        message=told.message if told else "",
+        since=told.last_transition_time if told else "",
     )

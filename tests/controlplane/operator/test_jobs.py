@@ -203,6 +203,17 @@ def test_the_first_backend_that_is_ready_is_chosen(serving: Place) -> None:
     }
 
 
+def test_a_job_waits_for_a_model_with_its_adapters(working: Place) -> None:
+    working.model("plain")
+    working.serve("plain")
+    working.job("inked", model="plain", adapters=[{"name": "ink"}])
+    found = working.await_condition("gen", "inked", "Ready", "False", "AdapterMissing")
+    assert "plain lacks ink" in found["message"]
+    lora = {"name": "ink", "kind": "LoRA", "source": "builtin://miniature/lora-ink"}
+    working.patch("mdep", "plain", {"spec": {"adapters": [lora]}})
+    working.await_condition("gen", "inked", "Ready", "False", "ModelNotReady")
+
+
 def test_a_sleeping_model_is_named(working: Place) -> None:
     working.model("asleep", replicas=0)
     working.await_condition("mdep", "asleep", "Ready", "True", "ScaledToZero")

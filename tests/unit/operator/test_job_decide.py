@@ -43,8 +43,37 @@ UNTOLD = replace(READY, name="untold", ready=False, tasks=None)
     ],
 )
 def test_the_choice_of_a_backend(candidates: tuple[Candidate, ...], expected: Any) -> None:
-    found = choose(job_spec().task, candidates)
+    found = choose(job_spec(), candidates)
     assert (found.reason if isinstance(found, Waiting) else found) == expected
+
+
+EQUIPPED = replace(READY, name="equipped", adapters=frozenset({"ink", "shapes"}))
+
+
+@pytest.mark.parametrize(
+    ("candidates", "expected"),
+    [
+        ((EQUIPPED,), Chosen("equipped", "WarmReplica")),
+        ((READY, EQUIPPED), Chosen("equipped", "PreferredUnsupported")),
+        ((READY,), "AdapterMissing"),
+        ((LOADING,), "AdapterMissing"),
+        ((UNABLE,), "TaskUnsupported"),
+        ((READY, replace(EQUIPPED, ready=False, reason="Loading")), "ModelNotReady"),
+    ],
+)
+def test_the_choice_heeds_the_adapters_that_a_job_uses(candidates: tuple[Candidate, ...], expected: Any) -> None:
+    found = choose(job_spec(adapters=[{"name": "ink"}, {"name": "shapes"}]), candidates)
+    assert (found.reason if isinstance(found, Waiting) else found) == expected
+
+
+def test_what_no_backend_has_is_named() -> None:
+    inked = job_spec(adapters=[{"name": "ink"}])
+    waiting = choose(inked, (READY,))
+    assert isinstance(waiting, Waiting)
+    assert "studio lacks ink" in waiting.message
+    unable = choose(job_spec(task="text-to-video"), (READY,))
+    assert isinstance(unable, Waiting)
+    assert "which needs an adapter of kind Motion or a model of family Wan or LTX" in unable.message
 
 
 def test_a_job_whose_model_is_ready_gets_one_worker() -> None:
@@ -269,4 +298,4 @@ def test_a_transition_time_moves_when_the_status_does() -> None:
 
 def test_a_model_that_is_known_to_do_nothing_is_no_backend() -> None:
     assert STILL
-    assert isinstance(choose(job_spec().task, (UNABLE,)), Waiting)
+    assert isinstance(choose(job_spec(), (UNABLE,)), Waiting)

@@ -135,6 +135,20 @@ def test_pods_of_an_older_template_are_not_blamed() -> None:
     assert said(decide(view, environment()))["Ready"] == ("False", "Progressing")
 
 
+def test_while_only_an_older_template_serves_the_present_one_is_not_loaded() -> None:
+    view = serving()
+    rolling = replace(view, pods=(running("old", runtime_hash="old"), pod("new", runtime_hash=hash_of(view))))
+    assert said(decide(rolling, environment()))["Ready"] == ("True", "Serving")
+    assert said(decide(rolling, environment()))["ModelLoaded"] == ("False", "NoReplica")
+
+
+def test_a_replica_that_fails_beside_one_that_serves_takes_nothing_away() -> None:
+    view = serving(replicas=2, ready=1)
+    failing = pod("studio-1", runtime_hash=hash_of(view), running=True, probe=probe("UnsafeModel"))
+    decision = decide(replace(view, pods=(*view.pods, failing)), environment())
+    assert said(decision)["ModelLoaded"] == ("True", "Loaded")
+
+
 def test_a_pod_that_serves_is_not_blamed_for_its_past() -> None:
     view = serving(termination=Termination(1, "Error", "UnsafeModel: once"))
     assert "Stalled" not in said(decide(view, environment()))

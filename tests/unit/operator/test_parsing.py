@@ -85,8 +85,23 @@ def test_the_tasks_of_a_model_are_those_of_its_present_specification() -> None:
     assert unknown.tasks is None
 
 
-def test_a_model_is_ready_with_a_replica_only() -> None:
-    ready = {"type": "Ready", "status": "True", "reason": "ScaledToZero"}
-    assert not candidate({"conditions": [ready], "replicas": {"desired": 0, "ready": 0}}).ready
-    assert candidate({"conditions": [ready | {"reason": "Serving"}], "replicas": {"desired": 1, "ready": 1}}).ready
+def test_a_job_may_use_every_adapter_but_the_motion() -> None:
+    kinds = {"map": "ControlNet", "ink": "LoRA", "motion": "Motion"}
+    adapters = [{"name": name, "kind": kind, "source": "pvc://models/a"} for name, kind in kinds.items()]
+    assert candidate({}, adapters=adapters).adapters == {"map", "ink"}
+    assert candidate({}, replicas="many").adapters == set()
+
+
+READY = {"type": "Ready", "status": "True", "reason": "Serving"}
+LOADED = {"type": "ModelLoaded", "status": "True", "reason": "Loaded"}
+SERVING = {"observedGeneration": 2, "conditions": [READY, LOADED], "replicas": {"desired": 1, "ready": 1}}
+
+
+def test_a_model_is_ready_with_a_replica_of_its_present_specification_only() -> None:
+    assert candidate(SERVING).ready
+    assert not candidate(SERVING | {"replicas": {"desired": 0, "ready": 0}}).ready
+    older = candidate(SERVING | {"observedGeneration": 1})
+    assert (older.ready, older.reason) == (False, "")
+    rolling = candidate(SERVING | {"conditions": [READY, LOADED | {"status": "False", "reason": "Loading"}]})
+    assert (rolling.ready, rolling.reason) == (False, "Loading")
     assert not parsing.candidate_of("studio", None).found

@@ -1,10 +1,11 @@
-"""Which backend makes a job: the first that exists and can do the task, a ready one preferred."""
+"""Which backend makes a job: the first that exists, can do the task and has the adapters, a ready one preferred."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from easel_api.tasks import Task
+from easel_api.generationjob import GenerationJobSpec
+from easel_api.tasks import Task, needed_for
 from easel_operator.core.observed import Candidate
 
 
@@ -24,36 +25,52 @@ class Waiting:
     message: str
 
 
-def choose(task: Task, candidates: tuple[Candidate, ...]) -> Chosen | Waiting:
+def choose(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Chosen | Waiting:
     """The backend, or what the job waits for."""
     for position, candidate in enumerate(candidates):
-        if candidate.ready and can(candidate, task):
-            return Chosen(candidate.name, _why(candidates[:position], task))
-    return _waiting(task, candidates)
+        if candidate.ready and _there(candidate) and candidate.tasks is not None and _suits(candidate, spec):
+            return Chosen(candidate.name, _why(candidates[:position], spec))
+    return _waiting(spec, candidates)
 
 
-def can(candidate: Candidate, task: Task) -> bool:
-    """Whether it is there and known to do the task."""
-    return candidate.found and not candidate.deleting and candidate.tasks is not None and task in candidate.tasks
+def _there(candidate: Candidate) -> bool:
+    return candidate.found and not candidate.deleting
 
 
-def _why(passed_over: tuple[Candidate, ...], task: Task) -> str:
+def _may_do(candidate: Candidate, task: Task) -> bool:
+    """Also while nobody can tell."""
+    return candidate.tasks is None or task in candidate.tasks
+
+
+def _lacking(candidate: Candidate, spec: GenerationJobSpec) -> list[str]:
+    """Names of the adapters that the job uses and this backend does not have."""
+    return sorted({use.name for use in spec.adapters} - candidate.adapters)
+
+
+def _suits(candidate: Candidate, spec: GenerationJobSpec) -> bool:
+    return _may_do(candidate, spec.task) and not _lacking(candidate, spec)
+
+
+def _why(passed_over: tuple[Candidate, ...], spec: GenerationJobSpec) -> str:
     if not passed_over:
         return "WarmReplica"
     first = passed_over[0]
-    if not first.found or first.deleting:
+    if not _there(first):
         return "PreferredNotFound"
-    return "PreferredNotReady" if can(first, task) or first.tasks is None else "PreferredUnsupported"
+    return "PreferredNotReady" if _suits(first, spec) else "PreferredUnsupported"
 
 
-def _waiting(task: Task, candidates: tuple[Candidate, ...]) -> Waiting:
+def _waiting(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Waiting:
     """Of the backends that may come to serve the job, the first one's reason; else why none of them can."""
-    there = [candidate for candidate in candidates if candidate.found and not candidate.deleting]
+    there = [candidate for candidate in candidates if _there(candidate)]
     if not there:
         names = ", ".join(candidate.name for candidate in candidates)
         return Waiting("ModelNotFound", f"there is no ModelDeployment {names} in this namespace; the job waits for it")
-    able = [candidate for candidate in there if candidate.tasks is None or task in candidate.tasks]
-    return _not_ready(able[0]) if able else _unable(task, there)
+    able = [candidate for candidate in there if _may_do(candidate, spec.task)]
+    if not able:
+        return _unable(spec.task, there)
+    suitable = [candidate for candidate in able if not _lacking(candidate, spec)]
+    return _not_ready(suitable[0]) if suitable else _unequipped(spec, able)
 
 
 def _not_ready(candidate: Candidate) -> Waiting:
@@ -72,4 +89,14 @@ def _unable(task: Task, there: list[Candidate]) -> Waiting:
     offers = "; ".join(
         f"{candidate.name} does {', '.join(sorted(candidate.tasks or ())) or 'nothing'}" for candidate in there
     )
-    return Waiting("TaskUnsupported", f"no backend can do {task.value}: {offers}; the job waits for one that can")
+    return Waiting(
+        "TaskUnsupported",
+        f"no backend can do {task.value}, which needs {needed_for(task)}: {offers}; the job waits for one that can",
+    )
+
+
+def _unequipped(spec: GenerationJobSpec, able: list[Candidate]) -> Waiting:
+    lacks = "; ".join(f"{candidate.name} lacks {', '.join(_lacking(candidate, spec))}" for candidate in able)
+    return Waiting(
+        "AdapterMissing", f"no backend has every LoRA and ControlNet of spec.adapters: {lacks}; the job waits for one"
+    )

@@ -173,7 +173,7 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
     if view.refusal:
         says = underway(view.refusal.reason, view.refusal.message)
         return _write(view, State(Phase.PENDING, says), environment)
-    match choose(spec.task, view.candidates):
+    match choose(spec, view.candidates):
         case Waiting() as waiting:
             return _write(view, State(Phase.PENDING, underway(waiting.reason, waiting.message)), environment)
         case Chosen() as chosen:

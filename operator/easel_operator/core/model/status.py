@@ -1,6 +1,7 @@
 """What a ModelDeployment's status says.
 
-`Ready` means that the model serves, with however many replicas; `Reconciling` that something still changes or is waited
+`Ready` means that the model serves, with however many replicas, which may be of an older specification while a new one rolls
+out; `ModelLoaded` that one of the present specification does, which is what a job waits for. `Reconciling` that something still changes or is waited
 for; `Stalled` that the model can never load as it is, and a person must act. A replica's readiness is proof that its
 model is loaded, so a runtime that does not answer our question takes nothing back.
 """
@@ -63,6 +64,11 @@ class Replication:
         reports = [pod.probe.report for pod in self._waiting if isinstance(pod.probe, NotLoaded)]
         failed = [report for report in reports if report.reason != LOADING]
         return next((Trouble(report.reason, _text(report)) for report in failed), None) or self._last_words
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether a replica of the present template serves; `ready` counts those that it replaces, too."""
+        return any(pod.ready for pod in self.pods)
 
     @property
     def _waiting(self) -> tuple[Pod, ...]:
@@ -175,11 +181,11 @@ def _model_loaded(replicas: Replication) -> Says:
 
     if replicas.desired == 0:
         return says("False", "ScaledToZero")
+    if replicas.up_to_date:
+        return says("True", "Loaded", "the engine holds the model")
     if failure := replicas.failure:
         return says("False", failure.reason, failure.message)
-    if replicas.ready:
-        return says("True", "Loaded", "the engine holds the model")
-    return says("False", LOADING if replicas.loading else "NoReplica")
+    return says("False", LOADING if replicas.loading else "NoReplica", "no replica of the present specification serves")
 
 
 def _tasks(view: ModelView, spec: ModelDeploymentSpec, replicas: Replication) -> frozenset[Task]:
