@@ -84,6 +84,7 @@ HexColour = Annotated[str, StringConstraints(pattern=COLOUR_PATTERN, max_length=
 
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 CLIP_FORMATS = ("mp4", "gif", "webp")
+"""What pictures and clips may be stored as, those that a job starts from and those that it makes."""
 
 
 class FailurePolicy(StrEnum):

@@ -14,13 +14,15 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps, ImageSequence, UnidentifiedImageError
 
 from easel_api.errors import InvalidInput, Unsupported
+from easel_api.generationjob import CLIP_FORMATS, PICTURE_FORMATS
 from easel_api.tasks import TAKES, Task
 from easel_inference.generation import Expand, GenerationRequest, Inputs
 
 MAX_PIXELS = 64 * 10**6
 MAX_CLIP_FRAMES = 256
-FORMATS = ("PNG", "JPEG", "WEBP")
-ANIMATED = ("GIF", "WEBP")
+FORMATS = tuple(name.upper() for name in PICTURE_FORMATS)
+ANIMATED = tuple(name.upper() for name in CLIP_FORMATS if name != "mp4")
+"""Pillow's names of what it reads."""
 MASK_THRESHOLD = 128
 Size = tuple[int, int]
 

@@ -16,16 +16,16 @@ from pathlib import Path
 from PIL import Image
 
 from easel_api.errors import BadOutput, EaselError, InvalidInput, NotFound
-from easel_api.generationjob import GenerationJobSpec, InputFile
+from easel_api.generationjob import CLIP_FORMATS, PICTURE_FORMATS, GenerationJobSpec, InputFile
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.artifacts.headers import Header, describe, read_header
-from easel_inference.generation import Inputs
+from easel_inference.generation import MEDIA_TYPES, Inputs
 
 MAX_BYTES = 64 * 2**20
 MAX_SIDE = 4096
 _SMALLER = f"Name a file of at most {MAX_BYTES // 2**20} MiB"
-PICTURES = {"image/png", "image/jpeg", "image/webp"}
-CLIPS = {"video/mp4", "image/gif", "image/webp"}
+PICTURES = {MEDIA_TYPES[name] for name in PICTURE_FORMATS}
+CLIPS = {MEDIA_TYPES[name] for name in CLIP_FORMATS}
 
 ReadS3 = Callable[[str, str], bytes | None]
 
