@@ -73,7 +73,9 @@ class Memory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             return
-        with contextlib.suppress(AttributeError, OSError):  # glibc alone: what it keeps of earlier shapes would hide these
+        with contextlib.suppress(
+            AttributeError, OSError
+        ):  # glibc alone: what it keeps of earlier shapes would hide these
             ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):  # a sandbox may not allow it: peaks are then those since the start
             Path("/proc/self/clear_refs").write_text("5")
