@@ -28,6 +28,8 @@ pytestmark = pytest.mark.engine
 
 SIDE = 64
 STEPS = 3
+GUIDANCE = 9.0
+"""No pipeline's default, so that one which never arrives shows."""
 TOLERANCE = 3
 """Grey values of 255: sums of another batch size round otherwise."""
 
@@ -92,7 +94,7 @@ def encoded(shown: list[Image.Image]) -> bytes:
 def asked(family: str, task: Task, seed: int) -> tuple[Any, dict[str, bytes]]:
     """A request, and its inputs."""
     takes, size = TAKES[task], side(family)
-    fields: dict[str, Any] = {"steps": STEPS, "seed": seed, "width": size, "height": size, "guidance_scale": 3.0}
+    fields: dict[str, Any] = {"steps": STEPS, "seed": seed, "width": size, "height": size, "guidance_scale": GUIDANCE}
     if takes.video:
         fields |= {"frames": FRAMES[family], "encoding": "webp"}
     if takes.strength and family in (
@@ -141,7 +143,7 @@ def stock(family: str, folder: Path, task: Task, seed: int) -> np.ndarray[Any, A
     }
     offered[
         {"QwenImage": "true_cfg_scale", "StableVideoDiffusion": "max_guidance_scale"}.get(family, "guidance_scale")
-    ] = 3.0
+    ] = GUIDANCE
     taken = inspect.signature(cls.__call__).parameters
     arguments = {name: value for name, value in offered.items() if name in taken and value is not None}
     if not TAKES[task].image:
@@ -158,10 +160,10 @@ def stock(family: str, folder: Path, task: Task, seed: int) -> np.ndarray[Any, A
     return (flat.float().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).to(torch.int16).numpy()
 
 
-def drawn(engine: Any, family: str, task: Task, seed: int) -> np.ndarray[Any, Any]:
+def drawn(engine: Any, family: str, task: Task, seed: int, **changed: Any) -> np.ndarray[Any, Any]:
     """The engine's frames before they are encoded: clips are stored with losses."""
     wanted, inputs = asked(family, task, seed)
-    checked = engine._model.plan(wanted, Inputs(**inputs))
+    checked = engine._model.plan(wanted.model_copy(update=changed), Inputs(**inputs))
     participant = engine._model.participant(checked, math.inf)
     return engine._model.draw(checked, participant, lambda *_: None, lambda *_: None).frames.astype(np.int16)
 
@@ -192,6 +194,16 @@ def test_the_engine_gives_what_the_stock_pipeline_gives(served: tuple[str, Path,
         if TAKES[task].mask:  # outside the mask the engine keeps the input itself
             given, expected = given[:, :, side(family) * 3 // 4 :], expected[:, :, side(family) * 3 // 4 :]
         assert difference(given, expected) <= TOLERANCE, task
+
+
+def test_a_wrong_prompt_or_guidance_would_show(served: tuple[str, Path, Any]) -> None:
+    """Else the comparisons with the stock pipeline would compare less than they say."""
+    family, _, engine = served
+    task = tasks_of(family)[0]
+    expected = drawn(engine, family, task, 1)
+    others = [{"guidance_scale": 5.0}, *([] if family == "StableVideoDiffusion" else [{"prompt": "sky over hills"}])]
+    for other in others:
+        assert difference(drawn(engine, family, task, 1, **other), expected) > TOLERANCE, other
 
 
 def test_joined_gives_what_alone_gives(served: tuple[str, Path, Any]) -> None:
