@@ -217,6 +217,7 @@ def test_one_bad_neighbour_fails_alone(submit: Submit, engine: Any) -> None:
         (request(prompt="a red mug " * 30), None, "Unsupported", "prompt"),
         (request(prompt="", task=Task.IMAGE_TO_VIDEO, encoding="mp4"), PICTURE, "InvalidInput", "prompt"),
         (request(negative_prompt="blurry " * 80), None, "Unsupported", "negative_prompt"),
+        (request(negative_prompt="blurry", guidance_scale=1.0), None, "Unsupported", "negative_prompt"),
         (request(encoding="mp4"), None, "Unsupported", "encoding"),
         (request(task=Task.TEXT_TO_VIDEO, encoding="png"), None, "Unsupported", "encoding"),
         (request(task=Task.TEXT_TO_VIDEO, frames=64), None, "Unsupported", "frames"),

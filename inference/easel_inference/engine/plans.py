@@ -105,6 +105,13 @@ def _check_fields(request: GenerationRequest, abilities: Abilities) -> None:
         raise InvalidInput(
             "this model reads a prompt, and there is none", where="prompt", fix="Say what the clip shows"
         )
+    if request.negative_prompt and request.guidance_scale <= 1:
+        raise Unsupported(
+            "without guidance a negative prompt changes nothing",
+            where="negative_prompt",
+            found=f"guidance_scale {request.guidance_scale:g}",
+            fix="Ask for a guidance above 1, or leave it out",
+        )
     if request.previews and not abilities.previews:
         raise Unsupported("this model shows no unfinished work", where="previews", fix="Leave it out")
     if task is Task.INTERPOLATION and request.end_prompt is None and request.end_seed is None:
