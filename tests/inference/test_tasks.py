@@ -230,6 +230,18 @@ def test_what_cannot_fit_is_refused_with_the_numbers(submit: Submit, engine: Any
     assert engine.counts.steps == steps + 1
 
 
+def test_a_lora_that_changes_a_text_encoder_too_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from easel_api.errors import Unsupported
+    from easel_inference.engine.loras import Loras
+
+    file = tmp_path / "both.safetensors"
+    save_file({"unet.a.lora_A.weight": torch.ones(1, 1), "text_encoder.b.lora_A.weight": torch.ones(1, 1)}, file)
+    with pytest.raises(Unsupported, match="text encoder"):
+        Loras({"both": file}, [object()])
+
+
 def test_weights_kept_in_float8_take_less_memory_and_draw_what_is_asked() -> None:
     from easel_api.modeldeployment import ModelDeploymentSpec
     from easel_inference.engine.engine import Engine

@@ -14,7 +14,7 @@ from typing import Any
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 
-from easel_api.errors import InvalidInput
+from easel_api.errors import InvalidInput, Unsupported
 
 Weights = tuple[tuple[str, float], ...]
 """Adapters that take part, by name, and their weights; in the order of their names."""
@@ -55,6 +55,14 @@ class Loras:
 def _inject(model: Any, name: str, file: Path) -> None:
     """An adapter's layers into a denoiser; refuses weights that fit no layer of it."""
     state = load_file(file)
+    reads = sorted(key for key in state if key.startswith("text_encoder"))
+    if reads:
+        raise Unsupported(
+            "the LoRA changes a text encoder too, and would work in part alone",
+            where=f"spec.adapters: {name}",
+            found=f"{len(reads)} tensors, the first is {reads[0]}",
+            fix="Use one that was trained on the denoiser alone",
+        )
     prefixed = {key: value for key, value in state.items() if key.startswith(("unet.", "transformer."))}
     prefix = next(iter(prefixed)).partition(".")[0] if prefixed else None
     try:
