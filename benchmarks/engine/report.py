@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 
-def machine(threads: int, device: str) -> dict[str, Any]:
+def machine(threads: int, device: str, dtype: str) -> dict[str, Any]:
     """What the figures depend on."""
     model = next(
         (
@@ -23,6 +23,7 @@ def machine(threads: int, device: str) -> dict[str, Any]:
     )
     return {
         "processor": torch.cuda.get_device_name() if device == "cuda" else model,
+        "dtype": dtype,
         "threads": threads,
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
@@ -33,7 +34,9 @@ class Report:
 
     def __init__(self, about: dict[str, Any]) -> None:
         self.figures: dict[str, Any] = {"machine": about}
-        print(f"{about['processor']}, {about['threads']} torch threads, {about['versions']}", flush=True)
+        print(
+            f"{about['processor']}, {about['dtype']}, {about['threads']} torch threads, {about['versions']}", flush=True
+        )
 
     def section(self, title: str) -> None:
         """A heading."""
@@ -76,7 +79,7 @@ def _plot(figures: dict[str, Any], file: Path) -> None:
         if points:
             left.plot(*zip(*sorted(points), strict=True), marker="o", color=color, label=system)
         arrivals = figures.get("poisson", {})
-        points = [(float(name.split()[1]), row["p95"]) for name, row in arrivals.items() if name.split()[0] == system]
+        points = [(float(name.split()[1]), row["worst"]) for name, row in arrivals.items() if name.split()[0] == system]
         if points:
             right.plot(*zip(*sorted(points), strict=True), marker="o", color=color, label=system)
     left.set(
@@ -87,7 +90,7 @@ def _plot(figures: dict[str, Any], file: Path) -> None:
     )
     left.set_xticklabels(["1", "2", "4", "8", "16"])
     left.set_ylim(bottom=0)
-    right.set(xlabel="arrivals, as a share of the tuned script's capacity", ylabel="95th percentile of latency in s")
+    right.set(xlabel="arrivals, as a share of the tuned script's capacity", ylabel="worst latency in s")
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.legend(frameon=False)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "engine"))
 
-from workloads import Outcome, closed_loop, poisson, schedule, works
+from workloads import PROMPTS, Outcome, closed_loop, poisson, schedule, works
 
 LATENCIES = st.lists(st.floats(0.001, 1000), min_size=1, max_size=50).map(tuple)
 
@@ -50,8 +50,16 @@ def test_arrivals_come_at_the_asked_rate() -> None:
 
 def test_pictures_are_distinct_and_sizes_take_their_shares() -> None:
     asked = works(40, [(128, 128)] * 4 + [(192, 128)])
-    assert len({(work.prompt, work.seed) for work in asked}) == 40
+    assert len({work.prompt for work in asked}) == len({work.seed for work in asked}) == 40
     assert sum(work.width == 192 for work in asked) == 8
+
+
+def test_no_prompt_is_asked_twice_in_a_run() -> None:
+    # The engine keeps what it encoded, the baselines do not.
+    first, second = works(500, [(128, 128)]), works(500, [(128, 128)], 500)
+    assert len({work.prompt for work in first + second}) == 1000
+    with pytest.raises(IndexError):
+        works(1, [(128, 128)], len(PROMPTS))
 
 
 class Broken:
