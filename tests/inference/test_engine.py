@@ -129,6 +129,14 @@ def test_a_clip_has_its_frames_and_moves(submit: Submit) -> None:
     assert middle[-1] < middle[0] - 8, f"did not slide left: {middle.tolist()}"
 
 
+def test_a_result_names_the_digests_of_the_adapters_that_took_part(submit: Submit, engine: Any) -> None:
+    clip = submit(request(task=Task.TEXT_TO_VIDEO, steps=1, frames=2, encoding="webp")).result().event
+    picture = submit(request(steps=1)).result().event
+    path = submit(request(task=Task.INTERPOLATION, steps=1, frames=2, end_seed=7, encoding="webp")).result().event
+    assert clip.adapters == {"motion": engine.info.adapters["motion"]}
+    assert picture.adapters == path.adapters == {}
+
+
 def test_a_named_size_scales_the_input(submit: Submit) -> None:
     photo = png(rendered(product="ball", colour="red", environment="grass", view="front").resize((300, 201)))
     asked = request("a blue ball on grass", Task.IMAGE_TO_IMAGE, width=192, height=128)

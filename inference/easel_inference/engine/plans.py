@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from easel_api.errors import InvalidInput, Unsupported
 from easel_api.generationjob import CLIP_FORMATS, DEFAULT_SCALE, PICTURE_FORMATS
-from easel_api.tasks import TAKES, AdapterKind, Quality, Task
+from easel_api.tasks import ADDED, TAKES, AdapterKind, Quality, Task
 from easel_inference.generation import AdapterUse, GenerationRequest, Inputs
 
 from .pictures import Pictures, decode
@@ -54,11 +54,12 @@ class Plan:
     loras: tuple[tuple[str, float], ...]
     controlnet: str = ""
     control_scale: float = 1.0
+    motion: str = ""
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Names of the adapters that take part; a motion adapter is part of every clip's model and not among them."""
-        return (*(name for name, _ in self.loras), *filter(None, (self.controlnet,)))
+        """Names of the adapters that take part."""
+        return (*(name for name, _ in self.loras), *filter(None, (self.controlnet, self.motion)))
 
     @property
     def steps(self) -> int:
@@ -86,6 +87,7 @@ def plan(request: GenerationRequest, inputs: Inputs, abilities: Abilities) -> Pl
         tuple(sorted((use.name, use.weight) for use in _used(request, abilities, AdapterKind.LORA))),
         controlnet,
         control_scale,
+        _motion(request.task, abilities),
     )
 
 
@@ -179,6 +181,13 @@ def _controlnet(request: GenerationRequest, abilities: Abilities) -> tuple[str, 
         found=f"{len(named)} named",
         fix=f"The model has {', '.join(present)}",
     )
+
+
+def _motion(task: Task, abilities: Abilities) -> str:
+    """The motion adapter, where it makes the task; no request names it."""
+    moves = any(task in tasks for (_, kind), tasks in ADDED.items() if kind is AdapterKind.MOTION)
+    present = (name for name, kind in abilities.adapters.items() if kind is AdapterKind.MOTION)
+    return next(present, "") if moves else ""
 
 
 def _strength(request: GenerationRequest, abilities: Abilities) -> float | None:
