@@ -18,6 +18,9 @@ RENDERED = "easel.dev/rendered"
 RUNTIME_HASH = "easel.dev/runtime"
 """Annotation of runtime pods: hash of their template, which tells pods of this specification from older ones."""
 
+SELECTED_REASON = "easel.dev/selected-reason"
+"""Annotation of a batch Job, beside the name of its backend: an operator that dies right after making it forgets neither."""
+
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Selects every child."""
 

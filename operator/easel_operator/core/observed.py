@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from easel_api.errors import ErrorReport
-from easel_api.generationjob import GenerationJobSpec, GenerationJobStatus
+from easel_api.generationjob import ChosenBackend, GenerationJobSpec, GenerationJobStatus
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.tasks import Task
 
@@ -159,6 +159,8 @@ class BatchJob:
     finished_at: str = ""
     trouble: Trouble | None = None
     """Why no pod can be made at all."""
+    backend: ChosenBackend | None = None
+    """The backend that it was made for, as its annotations say."""
 
 
 @dataclass(frozen=True, slots=True)

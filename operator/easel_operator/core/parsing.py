@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from easel_api import conditions
 from easel_api.conditions import ConditionType
 from easel_api.errors import InvalidInput
-from easel_api.generationjob import GenerationJobSpec, GenerationJobStatus
+from easel_api.generationjob import ChosenBackend, GenerationJobSpec, GenerationJobStatus
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 
 from . import labels
@@ -134,7 +134,16 @@ def batch_job_of(raw: Raw) -> BatchJob:
         complete="Complete" in true,
         failure=Trouble(failed.get("reason", ""), failed.get("message", "")) if failed else None,
         finished_at=ended.get("lastTransitionTime", ""),
+        backend=_backend(metadata.get("annotations", {})),
     )
+
+
+def _backend(annotations: Raw) -> ChosenBackend | None:
+    # Anyone may have edited them; what cannot be a name or a reason is not taken for one.
+    name, reason = annotations.get(labels.MODEL_DEPLOYMENT, ""), annotations.get(labels.SELECTED_REASON, "")
+    if not name or len(name) > 63 or len(reason) > 64:
+        return None
+    return ChosenBackend(model_deployment=name, selected_reason=reason)
 
 
 def pod_of(raw: Raw) -> Pod:

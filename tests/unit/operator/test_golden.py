@@ -14,6 +14,7 @@ from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Environment
 from easel_operator.core.job.batchjob import batch_job
+from easel_operator.core.job.choice import Chosen
 from easel_operator.core.model.decide import children
 from easel_operator.core.observed import Problem
 
@@ -49,7 +50,7 @@ def models(spec: dict[str, Any]) -> list[Manifest]:
 
 def jobs(spec: dict[str, Any]) -> list[Manifest]:
     made = job_spec(**spec)
-    return [batch_job(job_view().identity, made, "studio.art.svc:8001", configuration())]
+    return [batch_job(job_view().identity, made, Chosen("studio", "WarmReplica"), configuration())]
 
 
 CLAIMS: dict[str, Any] = {

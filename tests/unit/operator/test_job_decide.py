@@ -299,3 +299,12 @@ def test_a_transition_time_moves_when_the_status_does() -> None:
 def test_a_model_that_is_known_to_do_nothing_is_no_backend() -> None:
     assert STILL
     assert isinstance(choose(job_spec(), (UNABLE,)), Waiting)
+
+
+def test_a_backend_is_remembered_by_an_operator_that_died_before_it_was_written_down() -> None:
+    view = job_view(job_spec())
+    made = after(view, replace(decide(view, environment()), actions=decide(view, environment()).actions[:1]))
+    assert status_of(decide(made, environment()))["backend"] == {
+        "modelDeployment": "studio",
+        "selectedReason": "WarmReplica",
+    }

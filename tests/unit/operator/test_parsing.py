@@ -8,6 +8,7 @@ import pytest
 
 from easel_api.tasks import Task
 from easel_operator.core import parsing
+from easel_operator.core.labels import MODEL_DEPLOYMENT, SELECTED_REASON
 from easel_operator.core.observed import Problem
 from easel_operator.core.pods import mount_trouble
 
@@ -105,3 +106,8 @@ def test_a_model_is_ready_with_a_replica_of_its_present_specification_only() -> 
     rolling = candidate(SERVING | {"conditions": [READY, LOADED | {"status": "False", "reason": "Loading"}]})
     assert (rolling.ready, rolling.reason) == (False, "Loading")
     assert not parsing.candidate_of("studio", None).found
+
+
+@pytest.mark.parametrize("annotations", [{}, {MODEL_DEPLOYMENT: "x" * 64}, {SELECTED_REASON: "WarmReplica"}])
+def test_annotations_that_name_no_backend_are_passed_over(annotations: dict[str, str]) -> None:
+    assert parsing.batch_job_of({"metadata": {"annotations": annotations}}).backend is None

@@ -8,6 +8,7 @@ from easel_api.generationjob import GenerationJobSpec, S3Store
 from easel_operator.core import labels
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration
+from easel_operator.core.model.metadata import GRPC_PORT
 from easel_operator.core.observed import Identity
 from easel_operator.core.podtemplates import (
     Mounted,
@@ -20,6 +21,8 @@ from easel_operator.core.podtemplates import (
 )
 from easel_operator.core.resources import GENERATION_JOBS, JOBS
 
+from .choice import Chosen
+
 CONTAINER = "worker"
 BACKOFF_LIMIT = 6
 """Deaths of the worker that are not its job's fault and no disruption: a lost node, out of memory, a crash."""
@@ -31,15 +34,16 @@ _REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
 
 
-def batch_job(owner: Identity, spec: GenerationJobSpec, endpoint: str, configuration: Configuration) -> Manifest:
+def batch_job(owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration) -> Manifest:
     """Renders the batch Job, named like its owner so that there can never be two."""
+    endpoint = f"{backend.name}.{owner.namespace}.svc:{GRPC_PORT}"
     deadline = {} if spec.deadline_seconds is None else {"activeDeadlineSeconds": spec.deadline_seconds}
     return Manifest(
         JOBS,
         {
             "apiVersion": JOBS.api_version,
             "kind": JOBS.kind,
-            "metadata": _metadata(owner),
+            "metadata": _metadata(owner, backend),
             "spec": {
                 "completions": 1,
                 "parallelism": 1,
@@ -56,11 +60,12 @@ def batch_job(owner: Identity, spec: GenerationJobSpec, endpoint: str, configura
     )
 
 
-def _metadata(owner: Identity) -> dict[str, Any]:
+def _metadata(owner: Identity, backend: Chosen) -> dict[str, Any]:
     return {
         "name": owner.name,
         "namespace": owner.namespace,
         "labels": labels.of_job(owner.name),
+        "annotations": {labels.MODEL_DEPLOYMENT: backend.name, labels.SELECTED_REASON: backend.reason},
         "ownerReferences": [owner_reference(GENERATION_JOBS.api_version, GENERATION_JOBS.kind, owner.name, owner.uid)],
     }
 

@@ -14,7 +14,6 @@ from easel_operator.core import statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
 from easel_operator.core.decision import Decision, Environment, parse_timestamp
 from easel_operator.core.manifests import sealed
-from easel_operator.core.model.metadata import GRPC_PORT
 from easel_operator.core.observed import BatchJob, JobView, Problem
 from easel_operator.core.resources import JOBS, Reference
 
@@ -181,8 +180,7 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
 
 
 def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment: Environment) -> Decision:
-    endpoint = f"{chosen.name}.{view.identity.namespace}.svc:{GRPC_PORT}"
-    manifest = sealed(batch_job(view.identity, spec, endpoint, environment.configuration))
+    manifest = sealed(batch_job(view.identity, spec, chosen, environment.configuration))
     state = State(
         Phase.PENDING,
         beginning("WorkerStarting", "the worker starts"),

@@ -84,12 +84,18 @@ def status_of(view: JobView, state: State, environment: Environment) -> Generati
         observed_generation=view.identity.generation,
         phase=state.phase,
         conditions=conditions,
-        backend=state.backend or before.backend,
+        backend=state.backend or _backend(view) or before.backend,
         start_time=before.start_time or state.started or None,
         completion_time=_completion(state, environment),
         done=_done(view) if ours else "",
         last_failure=state.failure if ours else None,
     )
+
+
+def _backend(view: JobView) -> ChosenBackend | None:
+    """What its batch Job was made for; the status may never have been written."""
+    job = view.batch_job
+    return job.backend if job is not None and job.owner_uid == view.identity.uid else None
 
 
 def _completion(state: State, environment: Environment) -> str | None:
