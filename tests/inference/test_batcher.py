@@ -13,7 +13,7 @@ import torch
 from waiting import held, until
 
 from easel_api.errors import BackendFault, Cancelled, Transient
-from easel_inference.engine.batcher import Batcher, Job
+from easel_inference.engine.batcher import Batcher, Job, enough_calls
 from easel_inference.engine.counters import Counters
 from easel_inference.engine.participant import Participant
 from easel_inference.engine.rows import Rows
@@ -247,3 +247,16 @@ def test_a_late_request_leaves_while_it_waits(batcher: Batcher) -> None:
     late = Participant(deadline=0.0)
     with batcher.taking_part(late), pytest.raises(Cancelled, match="deadline"):
         call(batcher, "k", doubled, torch.ones(1), units=1)
+
+
+@pytest.mark.parametrize(
+    ("shares", "calls"),
+    [
+        ({1: 1.0, 2: 0.6, 4: 0.5, 8: 0.49, 16: 0.48}, 4),
+        ({1: 1.0, 2: 1.04, 4: 0.97}, 2),
+        ({1: 1.0, 2: 1.2, 4: 1.3}, 1),
+        ({1: 1.0}, 1),
+    ],
+)
+def test_a_pass_holds_as_many_calls_as_pay(shares: dict[int, float], calls: int) -> None:
+    assert enough_calls(shares) == calls

@@ -9,6 +9,7 @@ leave at any step, each with its own timestep. A lone request never waits for co
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -198,7 +199,7 @@ class Batcher:
         self._seconds_per_unit[calls[0].job.key] = seconds / max(1, units)
 
     def _measured(self, job: Job) -> int:
-        """The smallest pass whose rows take nearly as little time as the best one's.
+        """The units of a pass of enough calls, by trying.
 
         Twice over all sizes: what disturbs a machine for a moment spoils one size in one round at most.
         """
@@ -216,10 +217,22 @@ class Batcher:
                     break  # the smaller passes worked
                 shares[calls] = min(share, shares.get(calls, share))
                 calls *= 2
-        best = min(shares.values())
-        enough = min(calls for calls, share in shares.items() if share <= best * (1 + INDIFFERENT))
+        enough = enough_calls(shares)
         self._budgets[job.key] = enough * job.units
         return self._budgets[job.key]
+
+
+def enough_calls(shares: dict[int, float]) -> int:
+    """Calls of one pass, given the seconds of each call's share in passes of 1, 2, 4 … calls.
+
+    The smallest pass whose share is nearly that of the best; but two rather than one where two cost no more, since half as
+    many passes leave Python to the requests, and one is what a moment's noise makes of a small gain.
+    """
+    allowed = min(shares.values()) * (1 + INDIFFERENT)
+    enough = min(calls for calls, share in shares.items() if share <= allowed)
+    if enough == 1 and shares.get(2, math.inf) <= shares[1] * (1 + INDIFFERENT):
+        return 2
+    return enough
 
 
 def _waiting(job: Job, owner: Participant | None) -> Waiting:
