@@ -163,6 +163,8 @@ class Finished(_Neutral):
     model_digest: str
     dtype: str
     device: str
+    threads: int = 0
+    """Threads of one operation on the CPU, which bitwise equality depends on there; 0 where a GPU computes."""
     versions: dict[str, str] = {}
     """Versions of the libraries that decide the pixels, by name."""
     steps: int

@@ -48,6 +48,7 @@ def test_a_job_ends_with_every_object_in_the_bucket_and_in_the_manifest(
         assert (delivered["width"], delivered["height"], delivered["mediaType"]) == (128, 128, "image/png")
         assert delivered["modelDigest"].startswith("sha256:")
         assert {"torch", "diffusers", "transformers"} <= set(delivered["versions"])
+        assert delivered["threads"] >= 1
         assert delivered["timings"]["denoise"] > 0
         assert item["state"] == "Succeeded"
         assert item["negative"] == "blurry"

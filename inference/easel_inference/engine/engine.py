@@ -92,6 +92,7 @@ class Engine:
     ) -> None:
         self._counters = Counters()
         self._model = _loaded(spec, claims, self._counters, threads)
+        self._cpu_threads = 0 if spec.resources.gpus else threads
         self._retention = Retention(retained_bytes)
         self._lock = threading.Lock()
         self._generations: dict[str, _Generation] = {}
@@ -241,6 +242,7 @@ class Engine:
             model_digest=info.digest,
             dtype=info.dtype,
             device=info.device,
+            threads=self._cpu_threads,
             versions=info.versions,
             steps=drawn.steps,
             computed_steps=drawn.computed_steps,

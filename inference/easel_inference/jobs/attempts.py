@@ -162,6 +162,7 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> Man
         model_digest=finished.model_digest,
         dtype=finished.dtype,
         device=finished.device,
+        threads=finished.threads,
         versions=finished.versions,
         adapters=finished.adapters,
         timings=finished.timings,
