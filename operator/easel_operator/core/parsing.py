@@ -139,11 +139,12 @@ def batch_job_of(raw: Raw) -> BatchJob:
 
 
 def _backend(annotations: Raw) -> ChosenBackend | None:
-    # Anyone may have edited them; what cannot be a name or a reason is not taken for one.
-    name, reason = annotations.get(labels.MODEL_DEPLOYMENT, ""), annotations.get(labels.SELECTED_REASON, "")
-    if not name or len(name) > 63 or len(reason) > 64:
+    if not (name := annotations.get(labels.MODEL_DEPLOYMENT)):
         return None
-    return ChosenBackend(model_deployment=name, selected_reason=reason)
+    try:
+        return ChosenBackend(model_deployment=name, selected_reason=annotations.get(labels.SELECTED_REASON, ""))
+    except ValidationError:
+        return None  # anyone may have edited them
 
 
 def pod_of(raw: Raw) -> Pod:

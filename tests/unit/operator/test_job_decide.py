@@ -12,7 +12,7 @@ from operator_views import NOW, READY, STILL, batch, completed, environment, fai
 
 from easel_api.generationjob import GenerationJobStatus
 from easel_operator.core.actions import Apply, ApplyStatus, Delete, RecordEvent, Suspend
-from easel_operator.core.decision import Refusal
+from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.choice import Chosen, Waiting, choose
 from easel_operator.core.observed import Candidate, Problem, Termination, Trouble
 
@@ -303,7 +303,7 @@ def test_a_model_that_is_known_to_do_nothing_is_no_backend() -> None:
 
 def test_a_backend_is_remembered_by_an_operator_that_died_before_it_was_written_down() -> None:
     view = job_view(job_spec())
-    made = after(view, replace(decide(view, environment()), actions=decide(view, environment()).actions[:1]))
+    made = after(view, Decision(decide(view, environment()).actions[:1]))
     assert status_of(decide(made, environment()))["backend"] == {
         "modelDeployment": "studio",
         "selectedReason": "WarmReplica",

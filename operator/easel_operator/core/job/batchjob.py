@@ -8,7 +8,7 @@ from easel_api.generationjob import GenerationJobSpec, S3Store
 from easel_operator.core import labels
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration
-from easel_operator.core.model.metadata import GRPC_PORT
+from easel_operator.core.model.service import endpoint
 from easel_operator.core.observed import Identity
 from easel_operator.core.podtemplates import (
     Mounted,
@@ -36,7 +36,6 @@ _OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
 
 def batch_job(owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration) -> Manifest:
     """Renders the batch Job, named like its owner so that there can never be two."""
-    endpoint = f"{backend.name}.{owner.namespace}.svc:{GRPC_PORT}"
     deadline = {} if spec.deadline_seconds is None else {"activeDeadlineSeconds": spec.deadline_seconds}
     return Manifest(
         JOBS,
@@ -52,7 +51,7 @@ def batch_job(owner: Identity, spec: GenerationJobSpec, backend: Chosen, configu
                 "podFailurePolicy": _failure_policy(),
                 "template": {
                     "metadata": {"labels": labels.of_job(owner.name)},
-                    "spec": _pod(owner, spec, endpoint, configuration),
+                    "spec": _pod(owner, spec, endpoint(backend.name, owner.namespace), configuration),
                 },
                 **deadline,
             },
@@ -83,7 +82,7 @@ def _failure_policy() -> dict[str, Any]:
     }
 
 
-def _pod(owner: Identity, spec: GenerationJobSpec, endpoint: str, configuration: Configuration) -> dict[str, Any]:
+def _pod(owner: Identity, spec: GenerationJobSpec, address: str, configuration: Configuration) -> dict[str, Any]:
     volumes = _volumes(spec)
     return {
         "restartPolicy": "Never",
@@ -93,17 +92,17 @@ def _pod(owner: Identity, spec: GenerationJobSpec, endpoint: str, configuration:
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
-        "containers": [_container(owner, endpoint, configuration, volumes)],
+        "containers": [_container(owner, address, configuration, volumes)],
         "volumes": [volume.volume() for volume in volumes],
     }
 
 
-def _container(owner: Identity, endpoint: str, configuration: Configuration, volumes: list[Mounted]) -> dict[str, Any]:
+def _container(owner: Identity, address: str, configuration: Configuration, volumes: list[Mounted]) -> dict[str, Any]:
     environment = {
         "EASEL_JOB_NAME": owner.name,
         "EASEL_JOB_NAMESPACE": owner.namespace,
         "EASEL_JOB_UID": owner.uid,
-        "EASEL_ENDPOINT": endpoint,
+        "EASEL_ENDPOINT": address,
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
     }
     return {

@@ -13,9 +13,9 @@ from easel_operator.core.resources import SERVICES
 from .metadata import GRPC_PORT, METRICS_PORT, child_metadata
 
 
-def endpoint(owner: Identity) -> str:
+def endpoint(model: str, namespace: str) -> str:
     """HOST:PORT for workers."""
-    return f"{owner.name}.{owner.namespace}.svc:{GRPC_PORT}"
+    return f"{model}.{namespace}.svc:{GRPC_PORT}"
 
 
 def service(owner: Identity) -> Manifest:

@@ -122,7 +122,7 @@ def serving_status(
         tasks=sorted(_tasks(view, spec, replicas)),
         replicas=Replicas(desired=replicas.desired, ready=replicas.ready),
         model=_model(view, replicas),
-        endpoint=endpoint(view.identity),
+        endpoint=endpoint(view.identity.name, view.identity.namespace),
         last_failure=_last_failure(view, replicas, environment),
     )
 
