@@ -14,6 +14,9 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 
 from easel_inference.engine.sources import BUILTINS
 
@@ -245,7 +248,7 @@ def _flux() -> Any:
 
 
 def _attentive(transformer: Any) -> Any:
-    """With larger weights: at the initial ones these two denoisers all but overhear the prompt."""
+    """With larger weights: at the initial ones these denoisers all but overhear the prompt."""
     with torch.no_grad():
         for weights in transformer.parameters():
             if weights.ndim > 1:
@@ -391,6 +394,19 @@ def _wan_text_to_video() -> Any:
     )
 
 
+def _wan_with_two_denoisers() -> Any:
+    """2.2: the second denoiser makes the late steps."""
+    return diffusers.WanPipeline(
+        transformer=_attentive(_wan()),
+        transformer_2=_attentive(_wan()),
+        boundary_ratio=0.9,
+        vae=_wan_vae(),
+        scheduler=_flow(shift=7.0),
+        text_encoder=_t5("UMT5EncoderModel"),
+        tokenizer=_t5_tokenizer(),
+    )
+
+
 def _wan_image_to_video() -> Any:
     vision = transformers.CLIPVisionModelWithProjection(
         transformers.CLIPVisionConfig(
@@ -487,15 +503,41 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "QwenImage": _qwen_image,
     "ZImage": _z_image,
     "Wan": _wan_text_to_video,
+    "Wan with two denoisers": _wan_with_two_denoisers,
     "WanImageToVideo": _wan_image_to_video,
     "LTX": _ltx,
     "StableVideoDiffusion": _stable_video_diffusion,
 }
 
 
-def write(family: str, folder: Path) -> Path:
-    """The family's stock folder, with the same weights every time."""
+def write(name: str, folder: Path) -> Path:
+    """A stock folder with the same weights every time; `name` is its family, and what is special about it."""
     torch.manual_seed(0)
-    PIPELINES[family]().save_pretrained(folder)
+    PIPELINES[name]().save_pretrained(folder)
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    return folder
+
+
+def write_controlnet(base: Path, folder: Path, deviation: float) -> Path:
+    """A ControlNet for the UNet in `base`, whose last layers, zero before any training, are random."""
+    unet = diffusers.UNet2DConditionModel.from_pretrained(base / "unet")
+    torch.manual_seed(1)
+    net = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 16, 32))
+    with torch.no_grad():
+        for name, weights in net.named_parameters():
+            if "controlnet_" in name:
+                weights.normal_(0, deviation)
+    net.save_pretrained(folder)
+    return folder
+
+
+def write_lora(base: Path, folder: Path) -> Path:
+    """A LoRA of rank 2 for the attention of the UNet in `base`, with random weights, stored as diffusers stores it."""
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(base)
+    torch.manual_seed(2)
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    pipeline.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets))
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
+    random = {name: torch.randn_like(weights) / 2 for name, weights in layers.items()}
+    type(pipeline).save_lora_weights(folder, unet_lora_layers=random)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ def _parameters(loaded: LoadedModel) -> int:
 
 def _info(spec: ModelDeploymentSpec, folders: CheckedFolders, limits: Limits, place: Place) -> ModelInfo:
     kinds = frozenset(adapter.kind for adapter in folders.adapters.values())
-    tasks = tasks_of(folders.model.family, kinds)
+    tasks = tasks_of(folders.model.family, kinds) & _drawable(folders.model)
     return ModelInfo(
         name=spec.model.source,
         digest=folders.model.digest,
@@ -194,6 +195,17 @@ def _info(spec: ModelDeploymentSpec, folders: CheckedFolders, limits: Limits, pl
         height=limits.height,
         adapters={name: adapter.digest for name, adapter in folders.adapters.items()},
         versions={library.__name__: library.__version__ for library in (torch, diffusers, transformers)},
+    )
+
+
+def _drawable(checked: CheckedModel) -> frozenset[Task]:
+    """Tasks whose pipelines use every denoiser of the folder: drawn with some of them, late steps would be noise."""
+    family = FAMILIES[checked.family]
+    present = {name for name in family.denoisers if name in checked.classes}
+    return frozenset(
+        task
+        for task, name in family.tasks.items()
+        if present <= set(inspect.signature(getattr(diffusers, name)).parameters)
     )
 
 
