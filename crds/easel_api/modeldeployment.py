@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, Rule
+from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, ObjectName, Rule
 from .conditions import Condition
 from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, tasks_of
 from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
@@ -214,6 +214,18 @@ class Rollout(ApiModel):
     ] = RolloutStrategy.DRAIN
 
 
+class Cache(ApiModel):
+    """What a replica keeps for the next one."""
+
+    persistent_volume_claim: Annotated[
+        ObjectName,
+        Field(
+            description="Name of a PersistentVolumeClaim in the object's own namespace. Code that was compiled for a GPU is kept in "
+            "its folder easel-cache, so that the next start compiles nothing. It must be ReadWriteMany where replicas run on several nodes."
+        ),
+    ]
+
+
 _TAKEN = [f"{family}/{kind}" for family, kind in ADDED]
 _TAKEN_IN_WORDS = "; ".join(
     f"{family} takes {in_words(kind for owner, kind in ADDED if owner == family)}"
@@ -271,6 +283,17 @@ class ModelDeploymentSpec(ApiModel):
             holds=lambda spec: spec.resources.gpu_product is None or spec.resources.gpus > 0,
             path="resources.gpuProduct",
         ),
+        Rule(
+            cel="!has(self.cache) || (self.model.source != 'pvc://' + self.cache.persistentVolumeClaim + '/' && "
+            "(!has(self.adapters) || self.adapters.all(a, a.source != 'pvc://' + self.cache.persistentVolumeClaim + '/')))",
+            message="a model or adapter at the root of this claim would have the cache in its folder; move it into a folder",
+            holds=lambda spec: (
+                spec.cache is None
+                or f"pvc://{spec.cache.persistent_volume_claim}/"
+                not in (spec.model.source, *(adapter.source for adapter in spec.adapters))
+            ),
+            path="cache.persistentVolumeClaim",
+        ),
     )
 
     model: Annotated[Model, Field(description="Which model to serve.")]
@@ -281,6 +304,7 @@ class ModelDeploymentSpec(ApiModel):
     resources: Annotated[Resources, Field(description="What one replica asks of its node.")] = Resources()
     replicas: Annotated[int, Field(ge=0, le=64, description="Pods that serve this model; 0 puts it to sleep.")] = 1
     rollout: Annotated[Rollout, Field(description="How a change reaches the replicas.")] = Rollout()
+    cache: Annotated[Cache | None, Field(description="What a replica keeps for the next one. Default: nothing.")] = None
     runtime_profile: Annotated[
         Name,
         Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from easel_inference.engine.acceleration import (
     BUCKETS,
+    CACHE,
     Graphs,
     bucket,
     compile_blocks,
@@ -79,12 +81,12 @@ def test_calls_of_one_bucket_share_a_graph_and_results_outlive_the_next_replay()
 
 @needs_gpu
 def test_compiled_blocks_on_a_gpu_keep_their_code_for_the_next_start(tmp_path: Path) -> None:
-    keep_compiled_code({"EASEL_CACHE_DIR": str(tmp_path)})
+    keep_compiled_code(tmp_path)
     model = unet("cuda", torch.bfloat16)
     compile_blocks(model)
     with torch.inference_mode():
         model(**arguments(2, "cuda", torch.bfloat16))
-    assert any((tmp_path / "inductor").rglob("*.py"))
+    assert any((tmp_path / CACHE / "inductor").rglob("*.py"))
 
 
 def test_compiled_blocks_give_what_the_model_gives() -> None:
@@ -111,7 +113,34 @@ def test_float8_storage_takes_half_of_bfloat16_and_draws_nearly_the_same() -> No
     assert torch.nn.functional.cosine_similarity(given.flatten(), wanted.flatten(), dim=0) > 0.98
 
 
-def test_no_cache_folder_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    keep_compiled_code({})
-    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> MutableMapping[str, str]:
+    """The process's variables, of which torch's own are put back afterwards."""
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "/elsewhere")
+    return os.environ
+
+
+def test_compiled_code_goes_to_the_volume(tmp_path: Path, variables: MutableMapping[str, str]) -> None:
+    keep_compiled_code(tmp_path)
+    assert Path(variables["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(tmp_path / CACHE)
+    assert Path(variables["TRITON_CACHE_DIR"]).is_relative_to(tmp_path / CACHE)
+
+
+@pytest.mark.parametrize("volume", ["missing", "a file", "full"])
+def test_a_volume_that_cannot_keep_code_is_left_alone_and_named(
+    volume: str,
+    tmp_path: Path,
+    variables: MutableMapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "volume"
+    if volume == "a file":
+        folder.write_text("")
+    elif volume == "full":
+        folder.mkdir()
+        monkeypatch.setattr("easel_inference.engine.acceleration.LEAST_FREE", 2**70)
+    keep_compiled_code(folder)
+    assert variables["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
+    assert str(folder) in caplog.text

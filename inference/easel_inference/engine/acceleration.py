@@ -10,8 +10,10 @@ from __future__ import annotations
 import bisect
 import logging
 import os
+import shutil
+import tempfile
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +30,30 @@ MOST_GRAPHS = 48
 WARM_UP_PASSES = 3
 """Passes before a capture, in which libraries choose their kernels (pytorch.org, "CUDA semantics: whole-network capture")."""
 
-CACHE_DIR = "EASEL_CACHE_DIR"
+CACHE = "easel-cache"
+LEAST_FREE = 2**30
+"""Bytes that must be free to begin with: a denoiser's code takes some hundred MiB."""
 
 
-def keep_compiled_code(environment: Mapping[str, str]) -> None:
-    """Let torch keep what it compiles under `EASEL_CACHE_DIR`, so that the next start compiles nothing.
+def keep_compiled_code(volume: Path) -> None:
+    """Let torch keep what it compiles in a folder of this volume, so that the next start compiles nothing.
 
-    Call it before the first compilation.
+    Call it before the first compilation. A volume that is full or not ours to write to is left alone with a warning: the
+    model serves without it as well, only later.
     """
-    if folder := environment.get(CACHE_DIR):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
-        os.environ["TRITON_CACHE_DIR"] = str(Path(folder) / "triton")
+    folder = volume / CACHE
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        log.warning("compiled code is not kept: %s: %s", folder, error.strerror)
+        return
+    if free < LEAST_FREE:
+        log.warning("compiled code is not kept: %s has %d MiB left", folder, free // 2**20)
+        return
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    os.environ["TRITON_CACHE_DIR"] = str(folder / "triton")
 
 
 def compile_blocks(model: Any, **options: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import diffusers
 import torch
 
 from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_api.tasks import Quality, Task
+from easel_api.tasks import Task
 from easel_inference.generation import GenerationRequest, Inputs, ModelInfo
 
 from .acceleration import keep_compiled_code
@@ -34,7 +33,8 @@ class Diffusion:
 
     def __init__(self, spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> None:
         started = time.monotonic()
-        keep_compiled_code(os.environ)
+        if spec.cache:
+            keep_compiled_code(claims / spec.cache.persistent_volume_claim)
         model = load(spec, claims)
         device = torch.device("cuda" if spec.resources.gpus else "cpu")
         self._counters = counters
@@ -136,7 +136,7 @@ def _abilities(spec: ModelDeploymentSpec, model: LoadedModel) -> Abilities:
         tasks=model.info.tasks,
         limits=model.limits,
         adapters={adapter.name: adapter.kind for adapter in spec.adapters},
-        quality=getattr(spec.engine, "quality", None) or Quality.EXACT,
+        quality=spec.engine.quality,
         arguments={
             task: frozenset(inspect.signature(getattr(diffusers, name).__call__).parameters) - model.family.unheeded
             for task, name in model.family.tasks.items()

@@ -47,6 +47,7 @@ NEEDS_CONTROL = "segmentation-to-image and control-to-image need inputs.control;
 NEEDS_CLIP = "video-to-video needs inputs.clip; other tasks take none"
 NEEDS_EXPAND = "outpaint needs parameters.expand; other tasks take none"
 CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent-to-video"
+CACHE = "a model or adapter at the root of this claim would have the cache in its folder; move it into a folder"
 ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA; StableDiffusionXL takes ControlNet and LoRA"
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
 INPUT_STORE = "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing"
@@ -221,6 +222,16 @@ CREATING = [
         "gpuProduct needs gpus of at least 1",
         model(resources={"gpus": 1, "gpuProduct": "NVIDIA-H100-80GB-HBM3"}),
         model(resources={"gpuProduct": "NVIDIA-H100-80GB-HBM3"}),
+    ),
+    mdep(
+        CACHE,
+        model(model={"source": "pvc://models/sd"}, cache={"persistentVolumeClaim": "models"}),
+        model(model={"source": "pvc://models/"}, cache={"persistentVolumeClaim": "models"}),
+    ),
+    mdep(
+        CACHE,
+        model(adapters=[MOTION | {"source": "pvc://motion/"}], cache={"persistentVolumeClaim": "models"}),
+        model(adapters=[MOTION | {"source": "pvc://models/"}], cache={"persistentVolumeClaim": "models"}),
     ),
 ]  # fmt: skip
 

@@ -27,6 +27,7 @@ GPU: dict[str, Any] = {
     "resources": {"gpus": 1, "gpuProduct": "NVIDIA-H100-80GB-HBM3", "cpu": "8", "memory": "64Gi"},
     "rollout": {"strategy": "Surge"},
     "replicas": 3,
+    "cache": {"persistentVolumeClaim": "kernels"},
     "runtimeProfile": "h100",
 }
 H100 = RuntimeProfile(

@@ -152,7 +152,10 @@ def _volumes(spec: ModelDeploymentSpec) -> list[Mounted]:
         scratch("tmp", "/tmp", "8Gi"),  # noqa: S108 - an emptyDir of the pod's own
         # Triton hands tensors to the engine's process through it.
         scratch("shm", "/dev/shm", "1Gi", memory=True),  # noqa: S108 - an emptyDir of the pod's own
-        *claims(claim for source in sources if (claim := claim_of(source))),
+        *claims(
+            (claim for source in sources if (claim := claim_of(source))),
+            [spec.cache.persistent_volume_claim] if spec.cache else [],
+        ),
     ]
 
 
