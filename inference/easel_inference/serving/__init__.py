@@ -4,6 +4,7 @@
     settings      the launcher's environment
     repository    the model repository that Triton reads
     tritonserver  finds the server and starts it closed
+    lifeline      ends the engine's process when its server has gone
     state         the files through which the engine's process and the launcher know of one another
     probes        /livez, /readyz and /model
     launcher      starts, watches, drains: `python -m easel_inference.serving`

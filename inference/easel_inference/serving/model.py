@@ -23,6 +23,7 @@ from easel_inference.engine.counters import LOOKUPS, OUTCOMES, Counts
 from easel_inference.generation import Failed, Message, ModelInfo
 
 from . import wire
+from .lifeline import end_with_server
 from .settings import Settings
 from .state import Pulse, State
 
@@ -38,7 +39,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model; a failure is left for the launcher to show, typed, before Triton hears of it."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        self._parent = os.getppid()
+        end_with_server(os.environ)
         settings = Settings.from_environment(os.environ)
         self._state = State(settings.state_dir)
         self._engine = self._load(settings)
@@ -98,8 +99,6 @@ class TritonPythonModel:
     def _keep_watch(self) -> None:
         next_beat = 0.0
         while not self._closed.wait(POLL_SECONDS):
-            if os.getppid() != self._parent:  # a killed tritonserver leaves its stubs behind
-                os._exit(1)
             with self._lock:
                 streams = list(self._streams)
             for stream in streams:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from easel_api.errors import EnvironmentFault
 
+from . import lifeline
 from .settings import Settings
 
 VARIABLE = "EASEL_TRITONSERVER"
@@ -146,14 +147,16 @@ def command(installation: Installation, settings: Settings, repository: Path) ->
 
 def start(command: list[str], environment: dict[str, str], log: int | None = None) -> subprocess.Popen[bytes]:
     """Start it so that it dies with this process. Call from the main thread: the kernel watches the thread."""
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=log,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-        preexec_fn=killed_with_parent,
-    )
+    with lifeline.open_lifeline() as ends:
+        return subprocess.Popen(
+            command,
+            env=environment | lifeline.variable(ends),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=killed_with_parent,
+            pass_fds=ends,
+        )
 
 
 def clean_shared_memory() -> None:
