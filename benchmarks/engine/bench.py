@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import statistics
 import subprocess
@@ -74,8 +75,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MINIATURE, help="a stock diffusers folder")
     parser.add_argument("--family", default="StableDiffusion")
     parser.add_argument("--size", type=int, default=128, help="pixels on a side of the larger shape")
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="of the closed loop; 1 is always there")
     parser.add_argument("--only", nargs="*", help="sections to run")
     args = parser.parse_args()
+    args.clients = sorted({1, *args.clients})
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch starts its pools
     sys.path.insert(0, str(ROOT / "tests" / "inference"))
     import torch
@@ -96,7 +99,7 @@ def main() -> None:
             section()
     bench.report.save(RESULTS)
     bench.close()
-    print(f"\nratio at {CLIENTS[-1]} concurrent: {bench.ratio:.2f}")
+    print(f"\nratio at {args.clients[-1]} concurrent: {bench.ratio:.2f}")
 
 
 class Bench:
@@ -104,20 +107,18 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, report: Any) -> None:
         import torch
-        from systems import Easel, Static, Stock, Tuned, pipeline
+        from systems import Easel, Static, Stock, Tuned, pipeline, twin
         from workloads import System
 
         self.args, self.report = args, report
-        dtype, self.size = getattr(torch, args.dtype), args.size
-
-        def load() -> Any:
-            return pipeline(args.model, dtype, args.device)
-
+        self.size = args.size
+        self.pipeline = pipeline(args.model, getattr(torch, args.dtype), args.device)
         self.easel = Easel(self.spec(), args.threads)
-        systems: list[System] = [Stock(load()), Static(load()), self.easel]
+        # The first two never draw at one moment, so they share a pipeline.
+        systems: list[System] = [Stock(self.pipeline), Static(self.pipeline), self.easel]
         self.systems = {each.name: each for each in systems}
         if not args.quick:
-            self.systems["tuned"] = Tuned(load())
+            self.systems["tuned"] = Tuned(twin(self.pipeline))
         self.lone = self.lone_stock = self.capacity = self.ratio = 0.0
         self.asked = 0
         for system in self.systems.values():
@@ -163,7 +164,7 @@ class Bench:
         self.report.section("Closed loop: clients that each wait for their picture")
         rounds, found = (1 if self.args.quick else 2), dict[tuple[str, int], list[Any]]()
         for _ in range(rounds):
-            for clients in CLIENTS:
+            for clients in self.args.clients:
                 works = self.works(max(4, 2 * clients))
                 for name, system in self.systems.items():
                     # One at a time is as fast whoever waits, so the slow sides need no more for a steady figure.
@@ -179,17 +180,17 @@ class Bench:
                 for percent in ((50, 95) if steady else ())
             }
             self.report.row("closed loop", f"{name} {clients}", per_second=rate, **latencies)
-        for clients in CLIENTS:
+        for clients in self.args.clients:
             ratios = {
                 f"to_{name}": rates["easel", clients] / rates[name, clients] for name in self.systems if name != "easel"
             }
             self.report.row("ratios", f"easel {clients}", **ratios)
-        self.ratio = rates["easel", CLIENTS[-1]] / rates["stock", CLIENTS[-1]]
+        self.ratio = rates["easel", self.args.clients[-1]] / rates["stock", self.args.clients[-1]]
         # The stock side has one thread, so its rate cannot depend on the clients: what it does is the machine's unrest.
-        by_clients = [rates["stock", clients] for clients in CLIENTS]
+        by_clients = [rates["stock", clients] for clients in self.args.clients]
         self.report.row(
             "ratios", "stock's own spread", slowest=min(by_clients), fastest=max(by_clients),
-            ratio_to_fastest=rates["easel", CLIENTS[-1]] / max(by_clients),
+            ratio_to_fastest=rates["easel", self.args.clients[-1]] / max(by_clients),
         )  # fmt: skip
         stock, easel = found["stock", 1], found["easel", 1]
         self.lone = statistics.median(latency for outcome in easel for latency in outcome.latencies)
@@ -331,7 +332,7 @@ class Bench:
 
         from easel_inference.serving.local import start_local
 
-        clients = CLIENTS[-1]
+        clients = self.args.clients[-1]
         self.report.section("Triton, gRPC and threads")
         environment = {"EASEL_THREADS": str(self.args.threads), "OMP_NUM_THREADS": str(self.args.threads)}
         with (
@@ -359,31 +360,33 @@ class Bench:
     def flops(self) -> None:
         """Share of this machine's own peak, measured by a product of large matrices in the same format."""
         import torch
+        from systems import asked, denoiser_of
         from torch.utils.flop_counter import FlopCounterMode
 
-        self.report.section("Share of peak FLOP/s")
-        model: Any = self.easel.engine._model  # only a diffusers model has a denoiser to count
-        shared = model._shared
-        (name,) = shared.model.family.denoisers[:1]
-        denoiser, dtype, device = shared.model.parts[name], getattr(torch, self.args.dtype), self.args.device
-        if name != "unet" or getattr(denoiser.config, "addition_embed_type", None):
-            return
-        side = self.size // 8
+        from easel_inference.engine.diffusion import watched
+        from easel_inference.engine.participant import Participant
+        from easel_inference.engine.rows import joined
+        from easel_inference.generation import Inputs
+
+        self.report.section("Share of peak FLOP/s of the engine's own passes")
+        dtype, device = getattr(torch, self.args.dtype), self.args.device
         size = 2048 if device == "cpu" else 8192
         one, other = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
         peak = 2 * size**3 / _seconds(lambda: one @ other, device)
-        for rows in (2, 32):
-            inputs = (
-                torch.randn(rows, denoiser.config.in_channels, side, side, dtype=dtype, device=device),
-                torch.full((rows,), 500, device=device),
-                torch.randn(rows, 77, denoiser.config.cross_attention_dim, dtype=dtype, device=device),
-            )
+        work = dataclasses.replace(self.works(1)[0], steps=1)
+        # Counted on the stock pipeline: a captured graph tells nobody what it computes.
+        with FlopCounterMode(display=False) as counter:
+            self.pipeline(work.prompt, **work.arguments())
+        flop = sum(counter.get_flop_counts()[type(denoiser_of(self.pipeline)).__name__].values())
+        model: Any = self.easel.engine._model
+        with watched(model._batcher) as jobs:
+            model.draw(model.plan(asked(work), Inputs()), Participant(), lambda *_: None, lambda *_: None)
+        for requests in (1, self.args.clients[-1]):
             with torch.inference_mode():
-                with FlopCounterMode(display=False) as counter:
-                    denoiser(*inputs)
-                seconds = _seconds(lambda inputs=inputs: denoiser(*inputs), device)
-            share = counter.get_total_flops() / seconds / peak
-            self.report.row("flops", f"{rows} rows", gflop=counter.get_total_flops() / 1e9, share_of_peak=share)
+                parts = joined([jobs[0].parts] * requests)
+                seconds = _seconds(lambda parts=parts: jobs[0].run(*parts), device)
+            share = requests * flop / seconds / peak
+            self.report.row("flops", f"{requests} joined", gflop=requests * flop / 1e9, share_of_peak=share)
 
     def quality(self) -> None:
         """What the step plans save and lose, against Exact."""
@@ -450,11 +453,11 @@ class Bench:
         self.report.section("Peak resident memory of a new process, in MiB")
         for name in ("stock", "easel"):
             spec = self.spec().model_dump_json(by_alias=True)
-            arguments = [name, self.args.model, self.args.dtype, self.args.device, spec, self.args.threads, self.size, CLIENTS[-1]]  # fmt: skip
+            arguments = [name, self.args.model, self.args.dtype, self.args.device, spec, self.args.threads, self.size, self.args.clients[-1]]  # fmt: skip
             command = [sys.executable, "-c", PEAK, str(Path(__file__).parent), *map(str, arguments)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             loaded, busy = (int(line) / 1024 for line in done.stdout.split()[-2:])
-            self.report.row("memory", name, loaded=loaded, **{f"clients_{CLIENTS[-1]}": busy})
+            self.report.row("memory", name, loaded=loaded, **{f"clients_{self.args.clients[-1]}": busy})
 
 
 def _seconds(action: Any, device: str) -> float:

@@ -93,7 +93,8 @@ def _plot(figures: dict[str, Any], file: Path) -> None:
     right.set(xlabel="arrivals, as a share of the tuned script's capacity", ylabel="worst latency in s")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.legend(frameon=False)
+        if axes.lines:  # a section may have been left out
+            axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(figures["machine"]["processor"], fontsize=9)
     figure.tight_layout()

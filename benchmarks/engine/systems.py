@@ -6,6 +6,7 @@ callers' threads would give each of them its own pool of torch threads, which co
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 import time
@@ -32,6 +33,24 @@ def pipeline(folder: Path, dtype: torch.dtype, device: str) -> Any:
     made: Any = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype).to(device)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def twin(made: Any) -> Any:
+    """A pipeline of its own modules around the same weights: three copies of a large model fit no GPU."""
+    own = {}
+    for name, part in made.components.items():
+        weights = list(part.parameters()) if isinstance(part, torch.nn.Module) else []
+        own[name] = copy.deepcopy(
+            part, {id(weight): torch.nn.Parameter(weight.data, requires_grad=False) for weight in weights}
+        )
+    pipeline = type(made)(**own)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def denoiser_of(made: Any) -> Any:
+    """The pipeline's UNet or transformer."""
+    return getattr(made, "unet", None) or made.transformer
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -69,11 +88,12 @@ class Tuned(Stock):
     name = "tuned"
 
     def __init__(self, made: Any) -> None:
-        denoiser = getattr(made, "unet", None) or made.transformer
+        denoiser = denoiser_of(made)
         denoiser.to(memory_format=torch.channels_last)
         made.vae.to(memory_format=torch.channels_last)
-        denoiser.compile(dynamic=False)
-        made.vae.decoder.compile(dynamic=False)
+        mode = "reduce-overhead" if denoiser.device.type == "cuda" else None
+        denoiser.compile(dynamic=False, mode=mode)
+        made.vae.decoder.compile(dynamic=False, mode=mode)
         super().__init__(made)
 
 

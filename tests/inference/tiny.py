@@ -23,12 +23,12 @@ from easel_inference.engine.sources import BUILTINS
 CLIP_WIDTH = 32
 
 
-def _clip_tokenizer() -> Any:
+def clip_tokenizer() -> Any:
     """The miniature's own: a few hundred tokens."""
     return transformers.CLIPTokenizer.from_pretrained(BUILTINS["builtin://miniature"] / "tokenizer")
 
 
-def _t5_tokenizer() -> Any:
+def t5_tokenizer() -> Any:
     letters = [
         ("<pad>", 0.0),
         ("</s>", 0.0),
@@ -56,7 +56,7 @@ def _qwen_tokenizer() -> Any:
 
 
 def _clip_text(*, projected: bool = False) -> Any:
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     config = transformers.CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=CLIP_WIDTH,
@@ -164,7 +164,7 @@ def _stable_diffusion() -> Any:
         vae=_vae(),
         scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
         text_encoder=_clip_text(),
-        tokenizer=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -187,8 +187,8 @@ def _stable_diffusion_xl() -> Any:
         scheduler=diffusers.EulerDiscreteScheduler(timestep_spacing="leading"),
         text_encoder=_clip_text(),
         text_encoder_2=_clip_text(projected=True),
-        tokenizer=_clip_tokenizer(),
-        tokenizer_2=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         add_watermarker=False,
     )
 
@@ -217,9 +217,9 @@ def _stable_diffusion_3() -> Any:
         text_encoder=_clip_text(projected=True),
         text_encoder_2=_clip_text(projected=True),
         text_encoder_3=t5,
-        tokenizer=_clip_tokenizer(),
-        tokenizer_2=_clip_tokenizer(),
-        tokenizer_3=_t5_tokenizer(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        tokenizer_3=t5_tokenizer(),
     )
 
 
@@ -242,8 +242,8 @@ def _flux() -> Any:
         scheduler=_flow(use_dynamic_shifting=True),
         text_encoder=_clip_text(),
         text_encoder_2=_t5(),
-        tokenizer=_clip_tokenizer(),
-        tokenizer_2=_t5_tokenizer(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
     )
 
 
@@ -390,7 +390,7 @@ def _wan_text_to_video() -> Any:
         vae=_wan_vae(),
         scheduler=_flow(shift=7.0),
         text_encoder=_t5("UMT5EncoderModel"),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
     )
 
 
@@ -403,7 +403,7 @@ def _wan_with_two_denoisers() -> Any:
         vae=_wan_vae(),
         scheduler=_flow(shift=7.0),
         text_encoder=_t5("UMT5EncoderModel"),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
     )
 
 
@@ -419,7 +419,7 @@ def _wan_image_to_video() -> Any:
         vae=_wan_vae(),
         scheduler=_flow(shift=7.0),
         text_encoder=_t5("UMT5EncoderModel"),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
         image_encoder=vision,
         image_processor=transformers.CLIPImageProcessor(crop_size=32, size=32),
     )
@@ -456,7 +456,7 @@ def _ltx() -> Any:
     )
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
     return diffusers.LTXPipeline(
-        transformer=transformer, vae=vae, scheduler=_flow(), text_encoder=_t5(), tokenizer=_t5_tokenizer()
+        transformer=transformer, vae=vae, scheduler=_flow(), text_encoder=_t5(), tokenizer=t5_tokenizer()
     )
 
 

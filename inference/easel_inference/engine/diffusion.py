@@ -101,13 +101,13 @@ class Diffusion:
 
     def _try(self, checked: Plan) -> None:
         """Draw it and find how much memory it takes, and how many of its passes are best made as one."""
-        with self._memory.measured((checked.width, checked.height, checked.frames)), _watched(self._batcher) as jobs:
+        with self._memory.measured((checked.width, checked.height, checked.frames)), watched(self._batcher) as jobs:
             self.draw(checked, Participant(), lambda *_: None, lambda *_: None)
         for job in jobs:
             self._batcher.measure(job)
 
 
-class _watched:  # noqa: N801 - reads as a function
+class watched:  # noqa: N801 - reads as a function
     """The denoiser's jobs of this thread, as they pass by."""
 
     def __init__(self, batcher: Batcher) -> None:
