@@ -61,6 +61,8 @@ TOOLS: dict[str, Tool] = {
         Tool("pod", "pod", "easel.dev/tests/cluster/pod"),
         Tool("coredns", "dns", "github.com/coredns/coredns"),
         Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
+        # What GitOps tools make of an object's status, by their own libraries.
+        Tool("health", "health", "easel.dev/tests/cluster/health"),
         Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Tool("buildkitd", "images", "github.com/moby/buildkit/cmd/buildkitd"),
         Tool("buildctl", "images", "github.com/moby/buildkit/cmd/buildctl"),

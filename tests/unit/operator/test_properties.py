@@ -9,143 +9,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from operator_effects import after, decide, kinds
-from operator_views import NOW, READY, batch, completed, environment, failed, job_spec, job_view, model_spec, model_view
+from operator_strategies import CANDIDATES, VIEWS, job_views
+from operator_views import NOW, environment, job_view
 
-from easel_api.errors import ErrorReport
-from easel_api.generationjob import GenerationJobStatus, Phase
+from easel_api.generationjob import Phase
 from easel_api.tasks import Task
 from easel_operator.core.actions import Apply
-from easel_operator.core.decision import Decision, Refusal
+from easel_operator.core.decision import Decision
 from easel_operator.core.job.decide import over
-from easel_operator.core.model.deployment import deployment, runtime_hash
 from easel_operator.core.observed import (
     Candidate,
-    DeploymentCounts,
     JobView,
-    Loaded,
     ModelView,
-    NotLoaded,
-    Pod,
-    Problem,
-    Termination,
-    Trouble,
 )
 from easel_operator.core.resources import JOBS
-
-TROUBLES = st.none() | st.sampled_from(
-    [Trouble("ImagePullBackOff", "x"), Trouble("Unschedulable", "y"), Trouble("CrashLoopBackOff", "z")]
-)
-TERMINATIONS = st.none() | st.builds(
-    Termination,
-    st.sampled_from([0, 1, 2, 3, 137]),
-    st.sampled_from(["Error", "OOMKilled", "Completed"]),
-    st.sampled_from(["", "NotFound: bucket art", "Transient: the network", "no reason of ours"]),
-)
-REFUSALS = st.none() | st.just(Refusal("QuotaExhausted", "exceeded quota"))
-REPORTS = st.sampled_from(["Loading", "UnsafeModel", "BackendFault", "NewerReason"])
-PROBES = (
-    st.none()
-    | st.builds(lambda reason: NotLoaded(ErrorReport(reason=reason, what="w")), REPORTS)
-    | st.builds(Loaded, st.just("sha256:0"), st.just("Other"), st.just((Task.INPAINT,)), st.just(9), st.floats(0, 99))
-)
-
-
-@st.composite
-def pods(draw: st.DrawFn, hashes: tuple[str, ...] = ("",)) -> Pod:
-    running = draw(st.booleans())
-    ready = running and draw(st.booleans())
-    return Pod(
-        name=draw(st.sampled_from("abc")),
-        uid="uid",
-        address="10.0.0.1" if running else "",
-        created=f"2026-01-02T03:00:0{draw(st.integers(0, 9))}Z",
-        running=running,
-        ready=ready,
-        deleting=draw(st.booleans()),
-        runtime_hash=draw(st.sampled_from(hashes)),
-        trouble=None if running else draw(TROUBLES),
-        termination=draw(TERMINATIONS),
-        probe=draw(PROBES) if running else None,
-    )
-
-
-CANDIDATES = st.builds(
-    lambda found, deleting, desired, ready, tasks: replace(
-        READY, found=found, deleting=deleting, desired=desired, ready=ready and desired > 0, tasks=tasks
-    ),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 2),
-    st.booleans(),
-    st.none() | st.frozensets(st.sampled_from(list(Task))),
-)
-BATCH_JOBS = st.none() | st.one_of(
-    st.builds(
-        batch,
-        suspended=st.booleans(),
-        deleting=st.booleans(),
-        active=st.integers(0, 1),
-        ready=st.integers(0, 1),
-        failed=st.integers(0, 3),
-        owner_uid=st.sampled_from(["job-uid", "job-uid", "job-uid", "other"]),
-    ),
-    st.just(completed()),
-    st.builds(failed, st.sampled_from(["PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"])),
-)
-WORKER_STATUSES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
-    [
-        {},
-        {"items": {"total": 4, "succeeded": 1}, "done": "1/4"},
-        {"items": {"total": 4, "failed": 4}, "done": "0/4", "lastFailure": {"reason": "BadOutput", "message": "m"}},
-    ]
-)
-
-
-@st.composite
-def job_views(draw: st.DrawFn) -> JobView:
-    spec = draw(
-        st.builds(
-            job_spec,
-            suspend=st.booleans(),
-            cancel=st.booleans(),
-            ttlSecondsAfterFinished=st.none() | st.integers(0, 90),
-        )
-        | st.just(Problem("InvalidInput", "spec: wrong"))
-    )
-    return job_view(
-        spec,
-        candidates=tuple(draw(st.lists(CANDIDATES, min_size=1, max_size=3))),
-        batch_job=draw(BATCH_JOBS),
-        pods=tuple(draw(st.lists(pods(), max_size=3))),
-        refusal=draw(REFUSALS),
-        status=GenerationJobStatus.model_validate(draw(WORKER_STATUSES)),
-    )
-
-
-HASHES = (
-    runtime_hash(
-        deployment(model_view().identity, model_spec(), environment().configuration.runtime_profiles["default"],
-                   environment().configuration)
-    ),
-    "older",
-)  # fmt: skip
-
-
-@st.composite
-def model_views(draw: st.DrawFn) -> ModelView:
-    replicas = draw(st.integers(0, 3))
-    profile = draw(st.sampled_from(["default", "default", "unknown"]))
-    view = model_view(model_spec(replicas=replicas, runtimeProfile=profile), refusal=draw(REFUSALS))
-    if profile == "default" and draw(st.booleans()):
-        made = after(view, decide(view, environment()))
-        assert isinstance(made, ModelView)
-        view = made
-    if view.children:
-        view = replace(view, counts=draw(st.builds(DeploymentCounts, st.booleans(), *[st.integers(0, 3)] * 3)))
-    return replace(view, pods=tuple(draw(st.lists(pods(HASHES), max_size=3))))
-
-
-VIEWS = job_views() | model_views()
 
 
 @given(VIEWS)
