@@ -13,7 +13,7 @@ from easel_operator.core.configuration import Configuration
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "chart"
 
-MONITORS = ("monitoring.coreos.com/v1/ServiceMonitor", "monitoring.coreos.com/v1/PodMonitor")
+MONITORS = tuple(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule"))
 
 DEFAULTS: Manifest = {"crds": {"install": False}}
 EVERYTHING: Manifest = {
@@ -130,7 +130,7 @@ def test_monitors_appear_only_where_the_cluster_knows_them(helm: Helm) -> None:
     def kinds(**how: object) -> set[str]:
         return {document["kind"] for document in helm.render("easel-system", DEFAULTS, **how)}  # type: ignore[arg-type]  # keywords by name
 
-    assert kinds(apis=MONITORS) - kinds() == {"ServiceMonitor", "PodMonitor"}
+    assert kinds(apis=MONITORS) - kinds() == {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
 def test_a_changed_configuration_starts_new_pods(helm: Helm) -> None:

@@ -41,6 +41,11 @@ class PrometheusMetrics:
         )
         self._leader = Gauge("easel_operator_leader", "1 while this process leads.", registry=self.registry)
         self._jobs = Gauge("easel_jobs", "GenerationJobs by phase.", ["phase"], registry=self.registry)
+        self._wait = Gauge(
+            "easel_job_longest_wait_seconds",
+            "Age of the oldest GenerationJob that has not begun.",
+            registry=self.registry,
+        )
 
     def serve(self, port: int) -> int:
         """Serve `/metrics` from a thread of its own; the port, which is chosen when 0 is asked for."""
@@ -73,7 +78,8 @@ class PrometheusMetrics:
         """Whether this process leads."""
         self._leader.set(int(leads))
 
-    def jobs(self, phases: Mapping[str, int]) -> None:
-        """GenerationJobs by phase; a phase that nobody is in reads zero."""
+    def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
+        """GenerationJobs by phase; a phase that nobody is in reads zero, and so does the wait when nobody waits."""
+        self._wait.set(longest_wait)
         for phase in Phase:
             self._jobs.labels(phase.value).set(phases.get(phase.value, 0))

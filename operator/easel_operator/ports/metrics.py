@@ -29,5 +29,5 @@ class Metrics(Protocol):
     def leading(self, *, leads: bool) -> None:
         """Whether this process is the leader."""
 
-    def jobs(self, phases: Mapping[str, int]) -> None:
-        """GenerationJobs by phase."""
+    def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
+        """GenerationJobs by phase, and the age in seconds of the oldest one that has not begun."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from easel_operator.core import labels
+from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, Key, Resource
 
 Raw = dict[str, Any]
@@ -105,6 +107,17 @@ class Cache:
         """GenerationJobs by phase."""
         jobs = self._objects[GENERATION_JOBS].values()
         return Counter(str((entry.raw.get("status") or {}).get("phase", "Pending")) for entry in jobs)
+
+    def waiting_since(self) -> datetime | None:
+        """When the oldest GenerationJob was made that has not begun, though it may."""
+        jobs = (entry.raw for entry in self._objects[GENERATION_JOBS].values())
+        made = (job["metadata"]["creationTimestamp"] for job in jobs if _waits(job.get("status") or {}))
+        first = min(made, default=None)  # all in one format and time zone, so that their order is that of their text
+        return None if first is None else parse_timestamp(first)
+
+
+def _waits(status: Raw) -> bool:
+    return status.get("phase", "Pending") == "Pending" and not status.get("startTime")
 
 
 def owner_of(raw: Raw) -> Key | None:

@@ -124,7 +124,9 @@ class Operator:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._metrics.jobs(self._cache.phases())
+            since = self._cache.waiting_since()
+            wait = 0.0 if since is None else max(0.0, (datetime.now(UTC) - since).total_seconds())
+            self._metrics.jobs(self._cache.phases(), wait)
             if self._watching is not None and not self._watching.alive:
                 raise RuntimeError("watching ended")
             if time.monotonic() - self._resynced > self._configuration.watch_times.resync_interval:

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from easel_api.errors import EnvironmentFault
+from easel_cluster.layout import cache_folder
 
 NODE_PROGRAMS = {
     "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "setpriv": "util-linux", "unshare": "util-linux",
@@ -32,6 +34,32 @@ def need_c_compiler(report: Callable[[str], None]) -> None:
 def need_debootstrap(report: Callable[[str], None]) -> None:
     """What makes a Debian root folder."""
     _need(set() if _on_path("debootstrap") else {"debootstrap"}, report)
+
+
+def unpacked(package: str, program: str, report: Callable[[str], None]) -> Path:
+    """A program of a Debian package that is not installed, since its daemon would start: unpacked into the cache."""
+    folder = cache_folder() / "debian" / package
+    found = folder / "usr" / "bin" / program
+    if found.exists():
+        return found
+    if not shutil.which("apt-get"):
+        raise EnvironmentFault("no apt-get on this machine", where=package, fix=f"Put {program} at {found}.")
+    report(f"unpacking {program} from the Debian package {package}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", package]):
+        _run(command, folder, "Download the package by hand.")
+    (archive,) = folder.glob(f"{package}_*.deb")
+    _run(["dpkg-deb", "-x", archive.name, "."], folder, "Look at the package.")
+    archive.unlink()
+    return found
+
+
+def _run(command: list[str], folder: Path, fix: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = " | ".join((done.stdout + done.stderr).splitlines()[-3:])
+        raise EnvironmentFault(f"`{' '.join(command)}` failed", found=last, fix=fix)
 
 
 def _need(packages: Iterable[str], report: Callable[[str], None]) -> None:

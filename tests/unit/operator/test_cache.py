@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, PODS, Key
@@ -49,3 +50,19 @@ def test_jobs_are_counted_by_phase() -> None:
     cache.put(GENERATION_JOBS, job("new", "studio"))
     cache.put(GENERATION_JOBS, job("done", "studio", phase="Complete"))
     assert cache.phases() == {"Pending": 1, "Complete": 1}
+
+
+def test_the_longest_wait_is_of_the_oldest_job_that_has_not_begun() -> None:
+    cache = Cache()
+    assert cache.waiting_since() is None
+    for hour, name, status in (
+        (1, "done", {"phase": "Complete"}),
+        (2, "suspended", {"phase": "Suspended"}),
+        (3, "between-two-pods", {"phase": "Pending", "startTime": "2026-01-02T03:30:00Z"}),
+        (4, "waits", {"phase": "Pending"}),
+        (5, "new", {}),
+    ):
+        made = job(name, "studio", **status)
+        made["metadata"]["creationTimestamp"] = f"2026-01-02T0{hour}:00:00Z"
+        cache.put(GENERATION_JOBS, made)
+    assert cache.waiting_since() == datetime(2026, 1, 2, 4, tzinfo=UTC)
