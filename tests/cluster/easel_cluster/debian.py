@@ -12,7 +12,7 @@ from easel_api.errors import EnvironmentFault
 from easel_cluster.layout import cache_folder
 
 NODE_PROGRAMS = {
-    "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "setpriv": "util-linux", "unshare": "util-linux",
+    "ip": "iproute2", "iptables": "iptables", "nft": "nftables", "conntrack": "conntrack", "unshare": "util-linux",
     "nsenter": "util-linux", "mount": "mount",
 }  # fmt: skip
 """Programs that a node calls, and the Debian package that has each."""

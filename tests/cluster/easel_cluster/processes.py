@@ -7,6 +7,7 @@ started and the machine's boot id; only a process that matches all three is ours
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -25,6 +26,9 @@ POLL_SECONDS = 0.05
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 10.0
 LINES_SHOWN = 6
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def _spawn(program: Program, state: State) -> int:
             # Nothing of the caller's environment: a proxy set there would swallow traffic between parts of the cluster.
             env={"PATH": SYSTEM_PATH, "HOME": str(state.root)} | dict(program.environment),
             start_new_session=True,
+            preexec_fn=_die_with_starter if program.tied else None,
         )
     # A process cannot change its own pid namespace: nsenter and unshare fork, and the child is the program.
     pid = _only_child(process) if program.inside or program.walls else process.pid
@@ -189,7 +194,12 @@ def _command(program: Program) -> tuple[str, ...]:
         command = (*enter(program.inside), *command)
     if program.walls:
         command = ("unshare", *program.walls, "--fork", "--kill-child", "--", *command)
-    return ("setpriv", "--pdeathsig", "KILL", "--", *command) if program.tied else command
+    return command
+
+
+def _die_with_starter() -> None:
+    # Before the program is run and not by it, as setpriv would: else who starts it could be gone before it is tied.
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _only_child(parent: subprocess.Popen[bytes]) -> int:
