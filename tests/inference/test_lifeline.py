@@ -11,6 +11,7 @@ import pytest
 from waiting import until
 
 from easel_inference.serving.launcher import process_lives
+from easel_inference.serving.lifeline import open_lifeline, variable
 
 STUB = """
 import ctypes, os
@@ -36,8 +37,6 @@ signal.pause()
 
 def start_server(*, guarded: bool) -> tuple[subprocess.Popen[str], list[int]]:
     """The server, and its stubs once they are ready."""
-    from easel_inference.serving.lifeline import open_lifeline, variable
-
     command = [sys.executable, "-c", SERVER, STUB.format(guarded=guarded)]
     with open_lifeline() as ends:
         server = subprocess.Popen(
@@ -59,15 +58,11 @@ def test_stubs_live_with_their_server_and_end_with_it() -> None:
 
 
 def test_a_stub_whose_server_goes_at_once_ends_too() -> None:
-    from easel_inference.serving.lifeline import VARIABLE, open_lifeline
-
-    with open_lifeline() as (read, write):
-        os.set_inheritable(read, True)
-        os.set_inheritable(write, True)
+    with open_lifeline() as ends:
         stub = subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.stdin.read()\n{STUB.format(guarded=True)}"],
-            env=os.environ | {VARIABLE: f"{read},{write}"},
-            pass_fds=(read, write),
+            env=os.environ | variable(ends),
+            pass_fds=ends,
             stdin=subprocess.PIPE,
         )
     try:

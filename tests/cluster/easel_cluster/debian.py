@@ -48,15 +48,15 @@ def unpacked(package: str, program: str, report: Callable[[str], None]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", package]):
-        _run(command, folder, "Download the package by hand.")
+        _run(command, "Download the package by hand.", cwd=folder)
     (archive,) = folder.glob(f"{package}_*.deb")
-    _run(["dpkg-deb", "-x", archive.name, "."], folder, "Look at the package.")
+    _run(["dpkg-deb", "-x", archive.name, "."], "Look at the package.", cwd=folder)
     archive.unlink()
     return found
 
 
-def _run(command: list[str], folder: Path, fix: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(command: list[str], fix: str, *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         last = " | ".join((done.stdout + done.stderr).splitlines()[-3:])
         raise EnvironmentFault(f"`{' '.join(command)}` failed", found=last, fix=fix)
@@ -78,10 +78,7 @@ def _need(packages: Iterable[str], report: Callable[[str], None]) -> None:
         ["apt-get", "-q", "update"],
         ["apt-get", "-q", "-y", "install", "--no-install-recommends", *missing],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            last = " | ".join((done.stdout + done.stderr).splitlines()[-3:])
-            raise EnvironmentFault(f"`{' '.join(command)}` failed", found=last, fix="Install the packages by hand.")
+        _run(command, "Install the packages by hand.", env=environment)
 
 
 def _on_path(program: str) -> bool:
