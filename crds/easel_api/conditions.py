@@ -23,6 +23,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     MODEL_LOADED = "ModelLoaded"
+    AUTOSCALING_ACTIVE = "AutoscalingActive"
     COMPLETE = "Complete"
     FAILED = "Failed"
     SUSPENDED = "Suspended"

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, Name, ObjectMeta, ObjectName, Rule
+from .base import (
+    NAME_RULE,
+    PATTERN_WORDS,
+    ApiModel,
+    Column,
+    KindInfo,
+    ListMap,
+    Name,
+    ObjectMeta,
+    ObjectName,
+    Rule,
+)
 from .conditions import Condition
+from .scaling import Scaling, ScalingStatus
 from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, tasks_of
 from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
 
@@ -294,6 +306,12 @@ class ModelDeploymentSpec(ApiModel):
             ),
             path="cache.persistentVolumeClaim",
         ),
+        Rule(
+            cel="!has(self.scaling) || !has(self.replicas) || self.replicas == 1",
+            message="spec.scaling decides how many replicas there are; leave replicas out, or set scaling.minReplicas",
+            holds=lambda spec: spec.scaling is None or spec.replicas == 1,
+            path="replicas",
+        ),
     )
 
     model: Annotated[Model, Field(description="Which model to serve.")]
@@ -302,7 +320,17 @@ class ModelDeploymentSpec(ApiModel):
     ] = []
     engine: Annotated[Engine, Field(description="How the engine runs the model.")] = Engine()
     resources: Annotated[Resources, Field(description="What one replica asks of its node.")] = Resources()
-    replicas: Annotated[int, Field(ge=0, le=64, description="Pods that serve this model; 0 puts it to sleep.")] = 1
+    replicas: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="Pods that serve this model; 0 puts it to sleep. With scaling it is left at 1, unused.",
+        ),
+    ] = 1
+    scaling: Annotated[
+        Scaling | None, Field(description="How many pods there are, by demand. Default: as many as replicas says.")
+    ] = None
     rollout: Annotated[Rollout, Field(description="How a change reaches the replicas.")] = Rollout()
     cache: Annotated[Cache | None, Field(description="What a replica keeps for the next one. Default: nothing.")] = None
     runtime_profile: Annotated[
@@ -331,6 +359,18 @@ class Replicas(ApiModel):
     ready: Annotated[int, Field(ge=0, description="Pods that serve.")] = 0
 
 
+class StepCost(ApiModel):
+    """What one denoising step costs."""
+
+    shape: Annotated[
+        str,
+        Field(max_length=16, description="WIDTHxHEIGHT, xFRAMES added for clips."),
+    ]
+    seconds: Annotated[
+        float, Field(ge=0, description="GPU-seconds of one request's share in a pass of as many as are fastest.")
+    ]
+
+
 class LoadedModel(ApiModel):
     """What the engine loaded."""
 
@@ -338,6 +378,11 @@ class LoadedModel(ApiModel):
     family: Annotated[str, Field(max_length=64, description="Family read from the folder.")] = ""
     parameters: Annotated[int, Field(ge=0, description="Numbers in the weights.")] = 0
     loaded_seconds: Annotated[float, Field(ge=0, description="Seconds from the start of the engine to ready.")] = 0
+    steps: Annotated[
+        list[StepCost] | None,
+        ListMap(("shape",)),
+        Field(max_length=32, description="What a denoising step costs, by shape; measured at start-up."),
+    ] = None
 
 
 class ModelFailure(ApiModel):
@@ -355,13 +400,14 @@ class ModelDeploymentStatus(ApiModel):
     conditions: Annotated[
         list[Condition],
         ListMap(("type",)),
-        Field(max_length=16, description="Ready, Reconciling, Stalled, ModelLoaded."),
+        Field(max_length=16, description="Ready, Reconciling, Stalled, ModelLoaded, AutoscalingActive."),
     ] = []
     tasks: Annotated[list[Task], Field(max_length=32, description="Tasks this model can do.")] = []
     replicas: Annotated[Replicas | None, Field(description="Pods of the model.")] = None
     model: Annotated[LoadedModel | None, Field(description="What the engine loaded.")] = None
     endpoint: Annotated[str, Field(max_length=300, description="gRPC address of the headless Service, HOST:PORT.")] = ""
     last_failure: Annotated[ModelFailure | None, Field(description="Why the model does not serve.")] = None
+    scaling: Annotated[ScalingStatus | None, Field(description="What scaling remembers.")] = None
 
 
 class ModelDeployment(ApiModel):

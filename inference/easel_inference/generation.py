@@ -219,6 +219,8 @@ class ModelInfo(_Neutral):
     """Digests of the loaded adapters by name."""
     peak_memory: dict[str, int] = {}
     """Bytes that one request takes beyond `weights_memory`, by shape: `WIDTHxHEIGHT`, `xFRAMES` added for clips."""
+    step_seconds: dict[str, float] = {}
+    """Seconds of one denoising step by shape, as in `peak_memory`: a request's share of a pass of as many as are fastest."""
     weights_memory: int = 0
     """Bytes in use between requests."""
     versions: dict[str, str] = {}

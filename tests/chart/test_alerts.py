@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from easel_cluster import debian
 from easel_installed.chart import CHART, Helm
 from prometheus_client import generate_latest
 
-from easel_api.errors import EnvironmentFault
 from easel_operator.adapters.metrics import PrometheusMetrics
 
 RULES = CHART / "files/alerts.yaml"
 CASES = Path(__file__).parent / "alerts_cases.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())
 ALERTS = {rule["alert"]: rule for group in GROUPS["groups"] for rule in group["rules"]}
-
-
-@pytest.fixture(scope="session")
-def promtool(progress: Callable[[str], None]) -> Path:
-    try:
-        return debian.unpacked("prometheus", "promtool", progress)
-    except EnvironmentFault as fault:
-        pytest.skip(f"no promtool: {fault}")
 
 
 def test_every_alert_fires_and_is_silent_as_its_cases_say(promtool: Path, tmp_path: Path) -> None:

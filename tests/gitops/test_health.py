@@ -30,7 +30,7 @@ from operator_views import (
 
 from easel_api.conditions import is_true
 from easel_api.errors import EnvironmentFault
-from easel_operator.core.model.deployment import deployment, runtime_hash
+from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.observed import DeploymentCounts, JobView, ModelView, Problem
 
 GITOPS = Path(__file__).parents[2] / "charts/easel/gitops"
@@ -99,11 +99,11 @@ def serving(replicas: int, **counts: int) -> ModelView:
     """A model whose children are there, with so many replicas of its present template."""
     spec = model_spec(replicas=replicas)
     configuration = environment().configuration
-    template = deployment(model_view().identity, spec, configuration.runtime_profiles["default"], configuration)
+    template = runtime_hash(model_view().identity, spec, configuration.runtime_profiles["default"], configuration)
     made = reached(model_view(spec))
     assert isinstance(made, ModelView)
     found = {"replicas": replicas, "updated": replicas, "ready": replicas} | counts
-    pods = tuple(running(f"studio-{n}", runtime_hash=runtime_hash(template)) for n in range(found["updated"]))
+    pods = tuple(running(f"studio-{n}", runtime_hash=template) for n in range(found["updated"]))
     return replace(made, counts=DeploymentCounts(current=True, **found), pods=pods)
 
 

@@ -64,5 +64,6 @@ healthPort: 8081
 operatorPodSelector:
   namespaceLabels: {kubernetes.io/metadata.name: {{ .Release.Namespace }}}
   podLabels: {{ include "easel.operatorSelector" . | fromYaml | toJson }}
-prometheusSelector: {{ toJson .Values.monitoring.prometheus }}
+prometheusSelector: {{ pick .Values.monitoring.prometheus "namespaceLabels" "podLabels" | toJson }}
+prometheusUrl: {{ .Values.monitoring.prometheus.url | quote }}
 {{- end }}

@@ -14,6 +14,14 @@
 from .documents import load_documents, validate_text
 from .problems import Documents, Problem
 from .rules import transition_problems
-from .semantics import spec_problems
+from .semantics import model_problems, spec_problems
 
-__all__ = ["Documents", "Problem", "load_documents", "spec_problems", "transition_problems", "validate_text"]
+__all__ = [
+    "Documents",
+    "Problem",
+    "load_documents",
+    "model_problems",
+    "spec_problems",
+    "transition_problems",
+    "validate_text",
+]

@@ -20,7 +20,7 @@ from easel_api.tasks import needed_for
 from .metadata import metadata_problems
 from .problems import Documents, Place, Problem
 from .rules import duplicates, rule_problems
-from .semantics import spec_problems
+from .semantics import model_problems, spec_problems
 from .source import Document, read
 from .typed import closest, to_problem
 
@@ -122,6 +122,7 @@ def _object(document: Document, kind: Kind, *, for_cluster: bool) -> Documents:
     if isinstance(parsed, GenerationJob):
         problems += spec_problems(parsed.spec, place)
         return Documents(jobs=(parsed,), problems=tuple(problems))
+    problems += model_problems(parsed.spec, place)
     return Documents(models=(parsed,), problems=tuple(problems))
 
 

@@ -1,10 +1,12 @@
-"""What no schema and no rule can say of a GenerationJob: its placeholders and the number of its items."""
+"""What no schema and no rule can say: a GenerationJob's placeholders and number of items, a ModelDeployment's time zones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo, available_timezones
 
 from easel_api.generationjob import MAX_ITEMS, MAX_PROMPT, PLACEHOLDER, GenerationJobSpec
+from easel_api.modeldeployment import ModelDeploymentSpec
 
 from .problems import Loc, Place, Problem
 from .typed import closest
@@ -15,6 +17,23 @@ def spec_problems(spec: GenerationJobSpec, place: Place | None = None) -> list[P
     at = place or Place()
     found = [*_unknown_variables(spec, at), *_broken_placeholders(spec, at), *_unused_variables(spec, at)]
     return [*found, *_too_many_items(spec, at), *_too_long_prompts(spec, at)]
+
+
+def model_problems(spec: ModelDeploymentSpec, place: Place | None = None) -> list[Problem]:
+    """Each such problem of a model's spec; the operator asks as well as `easel validate`."""
+    at = place or Place()
+    return list(_unknown_time_zones(spec, at))
+
+
+def _unknown_time_zones(spec: ModelDeploymentSpec, place: Place) -> Iterator[Problem]:
+    for number, schedule in enumerate(spec.scaling.schedules if spec.scaling else ()):
+        try:
+            ZoneInfo(schedule.time_zone)
+        except (KeyError, ValueError, OSError):  # unknown, malformed, or a folder of the database
+            meant = closest(schedule.time_zone, sorted(available_timezones()))
+            fix = f"Did you mean {meant}?" if meant else "Use a name of the IANA time zone database"
+            loc = ("spec", "scaling", "schedules", number, "timeZone")
+            yield place.problem(loc, "there is no such time zone", found=schedule.time_zone, fix=fix)
 
 
 def _texts(spec: GenerationJobSpec) -> Iterator[tuple[Loc, str]]:

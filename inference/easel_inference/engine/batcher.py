@@ -127,13 +127,13 @@ class Batcher:
             raise call.error
         return call.result
 
-    def measure(self, job: Job) -> int:
-        """Find how many units of this job's key one pass should hold: as few as are the fastest. Gives the units.
+    def measure(self, job: Job) -> float:
+        """Find how many units of this job's key one pass should hold: as few as are the fastest.
 
-        Runs in the batcher's thread, between other passes.
+        Gives the seconds of a call's share in such a pass. Runs in the batcher's thread, between other passes.
         """
         calibration = Job(("measure", job.key), lambda *_: self._measured(job), (), 1, 0)
-        return int(self.call(calibration))
+        return float(self.call(calibration))
 
     def wake(self) -> None:
         """Look at the waiting calls again: a request was cancelled."""
@@ -198,8 +198,8 @@ class Batcher:
         units = sum(call.job.units for call in calls)
         self._seconds_per_unit[calls[0].job.key] = seconds / max(1, units)
 
-    def _measured(self, job: Job) -> int:
-        """The units of a pass of enough calls, by trying.
+    def _measured(self, job: Job) -> float:
+        """The share of a call in a pass of enough calls, by trying.
 
         Twice over all sizes: what disturbs a machine for a moment spoils one size in one round at most.
         """
@@ -219,7 +219,7 @@ class Batcher:
                 calls *= 2
         enough = enough_calls(shares)
         self._budgets[job.key] = enough * job.units
-        return self._budgets[job.key]
+        return shares[enough]
 
 
 def enough_calls(shares: dict[int, float]) -> int:

@@ -18,7 +18,7 @@ from .acceleration import keep_compiled_code
 from .batcher import UNITS, Batcher, Job
 from .counters import Counters
 from .loading import LoadedModel, load
-from .memory import Memory, name_of
+from .memory import Memory, Shape, name_of
 from .participant import Participant
 from .plans import Abilities, Plan, plan
 from .seats import Seats, SharedModel
@@ -44,10 +44,12 @@ class Diffusion:
         self._prompt_length = PromptLength(model.family, model.parts)
         self._abilities = _abilities(spec, model)
         self._memory = Memory(device)
+        self._step_seconds: dict[Shape, float] = {}
         self._warm_up(spec)
         measured = {
             "loaded_seconds": round(time.monotonic() - started, 3),
             "peak_memory": {name_of(shape): peak for shape, peak in self._memory.peaks.items()},
+            "step_seconds": {name_of(shape): seconds for shape, seconds in self._step_seconds.items()},
             "weights_memory": self._memory.weights,
         }
         self.info: ModelInfo = model.info.model_copy(update=measured)
@@ -101,10 +103,10 @@ class Diffusion:
 
     def _try(self, checked: Plan) -> None:
         """Draw it and find how much memory it takes, and how many of its passes are best made as one."""
-        with self._memory.measured((checked.width, checked.height, checked.frames)), watched(self._batcher) as jobs:
+        shape = (checked.width, checked.height, checked.frames)
+        with self._memory.measured(shape), watched(self._batcher) as jobs:
             self.draw(checked, Participant(), lambda *_: None, lambda *_: None)
-        for job in jobs:
-            self._batcher.measure(job)
+        self._step_seconds.setdefault(shape, sum(map(self._batcher.measure, jobs)))
 
 
 class watched:  # noqa: N801 - reads as a function

@@ -35,6 +35,7 @@ class LatentModel:
         self._classes = checked.document.classes or ()
         size = checked.document.width, checked.document.height
         self._abilities = Abilities(TASKS, Limits(*size, factor=1, multiple=1, frames=MOST_FRAMES), previews=False)
+        seconds = self._pass_seconds()
         self.info = ModelInfo(
             name=spec.model.source,
             digest=checked.digest,
@@ -46,8 +47,16 @@ class LatentModel:
             width=size[0],
             height=size[1],
             loaded_seconds=round(time.monotonic() - started, 3),
+            step_seconds={f"{size[0]}x{size[1]}": seconds},
             versions={"onnxruntime": onnxruntime.__version__},
         )
+
+    def _pass_seconds(self) -> float:
+        """Seconds of one picture; the first one pays for what happens once."""
+        self._generator.generate(Wish(seed=0), check=lambda: None, progress=lambda *_: None)
+        started = time.monotonic()
+        self._generator.generate(Wish(seed=0), check=lambda: None, progress=lambda *_: None)
+        return time.monotonic() - started
 
     @property
     def heartbeat(self) -> float:

@@ -25,7 +25,7 @@ from easel_api.errors import BackendFault, EaselError, EnvironmentFault, ErrorRe
 from easel_inference.engine.inspection import check
 
 from . import probes, tritonserver
-from .probes import LOADING, Health
+from .probes import LOADING, Health, Load
 from .repository import write_repository
 from .settings import Settings
 from .state import Pulse, State
@@ -100,7 +100,9 @@ class Launcher:
         child_lives = self._child is not None and self._child.poll() is None
         alive = self._phase is Phase.FAILED or (child_lives and self._sick(self._state.pulse) is None)
         ready = self._phase is Phase.SERVING and alive
-        return Health(alive, ready, report or info or LOADING)
+        pulse = self._state.pulse if ready else None
+        load = Load(running=pulse.running, waiting=pulse.waiting) if pulse else None
+        return Health(alive, ready, report or info or LOADING, load)
 
     def _start(self, installation: tritonserver.Installation) -> None:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""The launcher's HTTP side: `/livez`, `/readyz` and `/model`, for the kubelet and the operator."""
+"""The launcher's HTTP side: `/livez`, `/readyz`, `/model` and `/load`, for the kubelet and the operator."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
+
+from pydantic import BaseModel
 
 from easel_api.errors import EnvironmentFault, ErrorReport
 from easel_inference.generation import ModelInfo
@@ -21,6 +23,15 @@ class Health:
     alive: bool
     ready: bool
     model: ModelInfo | ErrorReport
+    load: Load | None
+    """Requests that it holds; None: nobody can tell."""
+
+
+class Load(BaseModel):
+    """Requests by state."""
+
+    running: int
+    waiting: int
 
 
 class Source(Protocol):
@@ -64,6 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "/model":
                 ok = isinstance(health.model, ModelInfo)
                 self._answer(ok=ok, body=health.model.model_dump_json(), kind="application/json")
+            case "/load":
+                body = health.load.model_dump_json() if health.load else "unknown"
+                self._answer(ok=health.load is not None, body=body, kind="application/json")
             case _:
                 self.send_error(HTTPStatus.NOT_FOUND)
 

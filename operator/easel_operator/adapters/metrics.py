@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -9,11 +10,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
 
 from easel_api.generationjob import Phase
+from easel_operator.core.resources import Key
+from easel_operator.core.scaling.policy import Work
 from easel_operator.ports.metrics import Result
 
 
 class PrometheusMetrics:
-    """Implements `ports.metrics.Metrics`; `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
+    """Implements `ports.metrics.Metrics`; `namespace` and `deployment` name models that are scaled by demand, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,6 +47,32 @@ class PrometheusMetrics:
         self._wait = Gauge(
             "easel_job_longest_wait_seconds",
             "Age of the oldest GenerationJob that has not begun.",
+            registry=self.registry,
+        )
+
+        of_model = ["namespace", "deployment"]
+        self._items = Gauge(
+            "easel_backlog_items", "Queued and running items of a model.", of_model, registry=self.registry
+        )
+        self._backlog = Gauge(
+            "easel_backlog_gpu_seconds",
+            "GPU-seconds of queued and running work of a model.",
+            of_model,
+            registry=self.registry,
+        )
+        self._requested = Counter(
+            "easel_requested_gpu_seconds",
+            "GPU-seconds of the work that came in for a model.",
+            of_model,
+            registry=self.registry,
+        )
+        self._replicas = Gauge(
+            "easel_scaling_replicas", "Replicas that a model was given.", of_model, registry=self.registry
+        )
+        self._active = Gauge(
+            "easel_scaling_active",
+            "1 while the demand of a model is known, 0 while its number of replicas is frozen.",
+            of_model,
             registry=self.registry,
         )
 
@@ -78,8 +107,33 @@ class PrometheusMetrics:
         """Whether this process leads."""
         self._leader.set(int(leads))
 
+    def work(self, model: Key, work: Work, requested: float) -> None:
+        """What jobs ask of a model; its GPU-seconds are not there while nobody knows them."""
+        labels = (model.namespace, model.name)
+        self._items.labels(*labels).set(work.items)
+        self._requested.labels(*labels).inc(requested)
+        if work.gpu_seconds is None:
+            _drop(self._backlog, labels)
+        else:
+            self._backlog.labels(*labels).set(work.gpu_seconds)
+
+    def scaled(self, model: Key, replicas: int, *, active: bool) -> None:
+        """How many replicas a model was given, and whether its demand is known."""
+        self._replicas.labels(model.namespace, model.name).set(replicas)
+        self._active.labels(model.namespace, model.name).set(int(active))
+
+    def forget(self, model: Key) -> None:
+        """A model is not ours any more."""
+        for metric in (self._items, self._backlog, self._requested, self._replicas, self._active):
+            _drop(metric, (model.namespace, model.name))
+
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase; a phase that nobody is in reads zero, and so does the wait when nobody waits."""
         self._wait.set(longest_wait)
         for phase in Phase:
             self._jobs.labels(phase.value).set(phases.get(phase.value, 0))
+
+
+def _drop(metric: Gauge | Counter, labels: tuple[str, str]) -> None:
+    with contextlib.suppress(KeyError):  # it was never there
+        metric.remove(*labels)

@@ -1,12 +1,12 @@
-"""Asks a runtime's pod over HTTP: `GET /model`, in a second or two, without following anything."""
+"""Asks a runtime's pod over HTTP: `GET /model` and `GET /load`, in a second or two, without following anything."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from easel_api.errors import ErrorReport
 from easel_api.tasks import Task
@@ -14,6 +14,8 @@ from easel_operator.core.observed import Loaded, NotLoaded, Probe
 
 SECONDS = 2.0
 MAX_BYTES = 65536
+
+ShapeName = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}(x[1-9][0-9]{0,3})?$")]
 
 
 class _Answer(BaseModel):
@@ -26,11 +28,22 @@ class _Answer(BaseModel):
     tasks: tuple[str, ...]
     parameters: int
     loaded_seconds: float = 0.0
+    step_seconds: dict[ShapeName, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
 
     def loaded(self) -> Loaded:
         known = {task.value for task in Task}
         tasks = tuple(Task(task) for task in self.tasks if task in known)
-        return Loaded(self.digest, self.family, tasks, self.parameters, self.loaded_seconds)
+        costs = tuple(self.step_seconds.items())
+        return Loaded(self.digest, self.family, tasks, self.parameters, self.loaded_seconds, costs)
+
+
+class _Load(BaseModel):
+    """What it says of its requests."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    running: Annotated[int, Field(ge=0)]
+    waiting: Annotated[int, Field(ge=0)]
 
 
 class HttpRuntime:
@@ -42,13 +55,27 @@ class HttpRuntime:
 
     async def model(self, address: str) -> Probe:
         """What the runtime says of its model; None when nobody answers in time, or not in our words."""
+        answer = await self._get(address, "model")
+        return _understood(*answer) if answer else None
+
+    async def load(self, address: str) -> int | None:
+        """How many requests it holds; None when nobody answers in time, or not in our words."""
+        answer = await self._get(address, "load")
+        if answer is None or answer[0] != 200:
+            return None
+        try:
+            said = _Load.model_validate_json(answer[1])
+        except ValidationError:
+            return None
+        return said.running + said.waiting
+
+    async def _get(self, address: str, page: str) -> tuple[int, bytes] | None:
         host = f"[{address}]" if ":" in address else address
         try:
-            async with self._open().get(f"http://{host}:{self._port}/model", allow_redirects=False) as answer:
-                content = await answer.content.read(MAX_BYTES)
+            async with self._open().get(f"http://{host}:{self._port}/{page}", allow_redirects=False) as answer:
+                return answer.status, await answer.content.read(MAX_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
-        return _understood(answer.status, content)
 
     async def close(self) -> None:
         """Close all connections."""

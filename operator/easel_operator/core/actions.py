@@ -44,6 +44,15 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDeletionCost:
+    """Say which of several pods goes first when there shall be fewer: the one of the least cost."""
+
+    reference: Reference
+    uid: str
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete an object, unless another has taken its name since it was observed."""
 
@@ -72,4 +81,4 @@ class RecordEvent:
     message: str
 
 
-Action = Apply | Suspend | Delete | ApplyStatus | RecordEvent
+Action = Apply | Suspend | SetDeletionCost | Delete | ApplyStatus | RecordEvent

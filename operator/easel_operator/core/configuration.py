@@ -69,6 +69,8 @@ class Configuration(_Section):
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     operator_pod_selector: PodSelector = PodSelector()
     prometheus_selector: PodSelector = PodSelector()
+    prometheus_url: str = ""
+    """Where Prometheus answers queries, such as http://prometheus-operated.monitoring.svc:9090; empty: nowhere."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Reconciles at once."""
     requests_per_second: Annotated[float, Field(gt=0)] = 50

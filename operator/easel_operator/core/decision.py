@@ -9,6 +9,8 @@ from easel_api.errors import EaselError
 
 from .actions import Action
 from .configuration import Configuration
+from .scaling.policy import Recommendation
+from .scaling.work import JobWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,29 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """What the shell keeps of a decision about the number of replicas."""
+
+    replicas: int
+    active: bool
+    """False: the demand is not known, and the number is frozen."""
+    query: str | None = None
+    """What Prometheus shall be asked from now on."""
+    history: tuple[Recommendation, ...] = ()
+    """What the next decision is given."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Actions in order, and when to look again though nothing happens (seconds)."""
 
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
     reasons: tuple[str, ...] = ()
+    work: JobWork | None = None
+    """What a job still asks of its model; the shell adds it up."""
+    scaled: Scaled | None = None
+    """Of a model whose number of replicas is ours to decide or to tell."""
 
     @property
     def settled(self) -> bool:

@@ -21,6 +21,9 @@ RUNTIME_HASH = "easel.dev/runtime"
 SELECTED_REASON = "easel.dev/selected-reason"
 """Annotation of a batch Job, beside the name of its backend: an operator that dies right after making it forgets neither."""
 
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes' own annotation: of the pods of a Deployment the one of the least cost goes first."""
+
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Selects every child."""
 

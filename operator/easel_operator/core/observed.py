@@ -12,6 +12,8 @@ from easel_api.tasks import Task
 
 from .decision import Refusal
 from .resources import Key
+from .scaling.policy import NO_WORK, Blind, Recommendation, Work
+from .scaling.work import UNMEASURED, Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Loaded:
     tasks: tuple[Task, ...]
     parameters: int
     loaded_seconds: float
+    step_seconds: tuple[tuple[str, float], ...] = ()
+    """Seconds of one denoising step by shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,10 @@ class Pod:
     trouble: Trouble | None = None
     termination: Termination | None = None
     probe: Probe = None
+    load: int | None = None
+    """Requests that a runtime holds; None: nobody asked, or nobody answered."""
+    deletion_cost: int = 0
+    """What its annotation says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,12 @@ class ModelView:
     counts: DeploymentCounts | None = None
     pods: tuple[Pod, ...] = ()
     refusal: Refusal | None = None
+    work: Work = NO_WORK
+    """What its jobs ask of it."""
+    demand: float | Blind | None = None
+    """What Prometheus says, in GPU-seconds, or why it does not; None: it was not asked yet."""
+    history: tuple[Recommendation, ...] = ()
+    """What the demand asked for before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +185,9 @@ class Candidate:
     found: bool
     deleting: bool = False
     desired: int = 0
+    wakes: bool = False
+    """Whether it gets a replica when a job waits for it."""
+    costs: Costs = UNMEASURED
     ready: bool = False
     """Whether a replica of its present specification serves."""
     tasks: frozenset[Task] | None = None

@@ -20,6 +20,7 @@ from . import labels
 from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Pod, Problem, Termination, Trouble
 from .pods import trouble_of
 from .resources import Key
+from .scaling.work import UNMEASURED, Costs
 
 Raw = dict[str, Any]
 S = TypeVar("S", bound=BaseModel)
@@ -163,7 +164,16 @@ def pod_of(raw: Raw) -> Pod:
         runtime_hash=metadata.get("annotations", {}).get(labels.RUNTIME_HASH, ""),
         trouble=trouble_of(raw),
         termination=_termination(container),
+        deletion_cost=_deletion_cost(metadata),
     )
+
+
+def _deletion_cost(metadata: Raw) -> int:
+    cost = metadata.get("annotations", {}).get(labels.DELETION_COST, "0")
+    try:
+        return int(cost)
+    except ValueError:
+        return 0  # anyone may have edited it
 
 
 def _termination(container: Raw) -> Termination | None:
@@ -190,7 +200,9 @@ def candidate_of(name: str, raw: Raw | None) -> Candidate:
         name,
         found=True,
         deleting="deletionTimestamp" in raw["metadata"],
-        desired=0 if isinstance(spec, Problem) else spec.replicas,
+        desired=0 if isinstance(spec, Problem) else _desired(spec, status),
+        wakes=not isinstance(spec, Problem) and spec.scaling is not None,
+        costs=_costs(spec, status) if current and not isinstance(spec, Problem) else UNMEASURED,
         ready=current and serves and up_to_date,
         tasks=frozenset(status.tasks) if current and status.tasks else known,
         adapters=frozenset() if isinstance(spec, Problem) else spec.usable_adapters(),
@@ -198,3 +210,14 @@ def candidate_of(name: str, raw: Raw | None) -> Candidate:
         message=told.message if told else "",
         since=told.last_transition_time if told else "",
     )
+
+
+def _desired(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
+    if spec.scaling is None:
+        return spec.replicas
+    return status.replicas.desired if status.replicas else 0
+
+
+def _costs(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Costs:
+    steps = (status.model.steps if status.model else None) or ()
+    return Costs({step.shape: step.seconds for step in steps}, spec.engine.quality)

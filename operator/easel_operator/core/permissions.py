@@ -31,6 +31,7 @@ WATCHED_NAMESPACE: tuple[Permission, ...] = (
     Permission("policy", ("poddisruptionbudgets",), _OWN, "one replica is disrupted at a time"),
     Permission("networking.k8s.io", ("networkpolicies",), _OWN, "who reaches a runtime"),
     Permission("", ("pods",), _WATCH, "why a runtime or a worker does not start"),
+    Permission("", ("pods",), ("patch",), "which replica goes first when a model is scaled down"),
     Permission("", ("events",), ("list",), "why a volume of a worker is not mounted, such as a missing Secret"),
     Permission("events.k8s.io", ("events",), ("create", "patch"), "what happened, for a person to read"),
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+from easel_operator.core.resources import Key
+from easel_operator.core.scaling.policy import Work
+
 Result = Literal["settled", "acted", "refused", "retried", "failed"]
 
 
@@ -28,6 +31,15 @@ class Metrics(Protocol):
 
     def leading(self, *, leads: bool) -> None:
         """Whether this process is the leader."""
+
+    def work(self, model: Key, work: Work, requested: float) -> None:
+        """What jobs ask of a model that is scaled by demand, and GPU-seconds that they have asked for since the last call."""
+
+    def scaled(self, model: Key, replicas: int, *, active: bool) -> None:
+        """How many replicas a model was given, and whether its demand is known."""
+
+    def forget(self, model: Key) -> None:
+        """A model is gone, or scaled by nobody, or by another leader."""
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase, and the age in seconds of the oldest one that has not begun."""

@@ -12,3 +12,6 @@ class Runtime(Protocol):
 
     async def model(self, address: str) -> Probe:
         """What it serves, why it does not, or None when nobody answers in time."""
+
+    async def load(self, address: str) -> int | None:
+        """How many requests it holds, running and waiting; None when nobody answers in time."""

@@ -39,7 +39,10 @@ class NotLeading(Exception):
 
 
 class Loop:
-    """Reconciles one object at a time; the work queue calls it for many at once."""
+    """Reconciles one object at a time; the work queue calls it for many at once.
+
+    `heed` hears of the decision on every object, and of None when there is no such object any more.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,13 @@ class Loop:
         cluster: Cluster,
         metrics: Metrics,
         configuration: Configuration,
+        heed: Callable[[Key, Decision | None], None],
         *,
         leads: Callable[[], bool],
         clock: Callable[[], datetime],
     ) -> None:
         self._cache, self._observer, self._cluster, self._metrics = cache, observer, cluster, metrics
-        self._configuration, self._leads, self._clock = configuration, leads, clock
+        self._configuration, self._heed, self._leads, self._clock = configuration, heed, leads, clock
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring an object where it should be. No error leaves this function: one bad object must not stop the others."""
@@ -77,12 +81,15 @@ class Loop:
     async def _pass(self, key: Key) -> tuple[Result, Outcome]:
         seen = self._cache.get(key.resource, key.namespace, key.name)
         if seen is None:
+            self._heed(key, None)
             return "settled", Outcome()
         decision = self._decide(await self._observe(key, seen))
         if decision.settled:
+            self._heed(key, decision)
             return "settled", Outcome(requeue_after=decision.requeue_after)
         fresh = await self._cluster.get(Reference(key.resource, key.namespace, key.name))
         if fresh is None:
+            self._heed(key, None)
             return "settled", Outcome()
         return await self._act_upon(await self._observe(key, fresh))
 
@@ -99,6 +106,7 @@ class Loop:
 
     async def _act_upon(self, view: View) -> tuple[Result, Outcome]:
         decision = self._decide(view)
+        self._heed(view.identity.key, decision)
         try:
             await self._act(view.identity.key, decision)
         except REFUSALS as error:

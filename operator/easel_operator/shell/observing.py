@@ -9,6 +9,8 @@ from typing import Any
 
 from easel_api.errors import EaselError
 from easel_api.generationjob import GenerationJobSpec
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.validation import model_problems
 from easel_operator.core import parsing
 from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
@@ -25,6 +27,7 @@ from easel_operator.core.resources import (
 from easel_operator.ports.cluster import Cluster
 
 from .cache import Cache
+from .demands import Demands
 from .probing import Prober
 
 Raw = dict[str, Any]
@@ -38,20 +41,27 @@ STARTING = timedelta(seconds=3)
 class Observer:
     """Makes views."""
 
-    def __init__(self, cache: Cache, prober: Prober, cluster: Cluster, problems: SpecProblems) -> None:
-        self._cache, self._prober, self._cluster, self._problems = cache, prober, cluster, problems
+    def __init__(
+        self, cache: Cache, demands: Demands, prober: Prober, cluster: Cluster, problems: SpecProblems
+    ) -> None:
+        self._cache, self._demands, self._prober = cache, demands, prober
+        self._cluster, self._problems = cluster, problems
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
         """A ModelDeployment and its surroundings."""
         found = {resource: self._cache.get(resource, key.namespace, key.name) for resource in MODEL_CHILDREN}
-        runtime = found[DEPLOYMENTS]
+        runtime, spec = found[DEPLOYMENTS], parsing.model_spec(raw, _model_problems)
+        scales = not isinstance(spec, Problem) and spec.scaling is not None
         return ModelView(
             identity=parsing.identity_of(key, raw),
-            spec=parsing.model_spec(raw, lambda _: ()),
+            spec=spec,
             status=parsing.model_status(raw),
             children={resource.kind: parsing.child_of(child) for resource, child in found.items() if child},
             counts=parsing.counts_of(runtime) if runtime else None,
-            pods=await self._prober.ask(self._pods(key)),
+            pods=await self._prober.ask(self._pods(key), loads=scales),
+            work=self._demands.work(key),
+            demand=self._demands.demand(key),
+            history=self._demands.history(key),
         )
 
     async def job(self, key: Key, raw: Raw, now: datetime) -> JobView:
@@ -93,6 +103,10 @@ class Observer:
             return await self._cluster.events_of(namespace, uid)
         except EaselError:
             return []  # Without them the job merely says less.
+
+
+def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:
+    return map(str, model_problems(spec))
 
 
 def _late(created: str, now: datetime) -> bool:

@@ -19,14 +19,18 @@ class Prober:
         self._runtime = runtime
         self._loaded: dict[tuple[str, int], Loaded] = {}
 
-    async def ask(self, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
-        """The same pods with what they say."""
-        return tuple(await asyncio.gather(*map(self._one, pods)))
+    async def ask(self, pods: tuple[Pod, ...], *, loads: bool) -> tuple[Pod, ...]:
+        """The same pods with what they say; `loads` asks those that serve how many requests they hold, too."""
+        return tuple(await asyncio.gather(*(self._one(pod, loads=loads) for pod in pods)))
 
-    async def _one(self, pod: Pod) -> Pod:
+    async def _one(self, pod: Pod, *, loads: bool) -> Pod:
         if not pod.running or pod.deleting or not pod.address:
             return pod
-        return replace(pod, probe=self._loaded.get((pod.uid, pod.restarts)) or await self._fresh(pod))
+        return replace(
+            pod,
+            probe=self._loaded.get((pod.uid, pod.restarts)) or await self._fresh(pod),
+            load=await self._runtime.load(pod.address) if loads and pod.ready else None,
+        )
 
     async def _fresh(self, pod: Pod) -> Probe:
         probe = await self._runtime.model(pod.address)

@@ -17,15 +17,19 @@ from easel_operator.adapters.kube.cluster import KubeCluster
 from easel_operator.adapters.kube.leases import KubeLeases
 from easel_operator.adapters.kube.transport import Transport
 from easel_operator.adapters.metrics import PrometheusMetrics
+from easel_operator.adapters.prometheus import HttpPrometheus
 from easel_operator.adapters.runtime import HttpRuntime
 from easel_operator.core.configuration import Configuration
-from easel_operator.core.resources import OWN_KINDS, PODS, Resource
+from easel_operator.core.decision import Decision
+from easel_operator.core.resources import GENERATION_JOBS, OWN_KINDS, PODS, Key, Resource
 
 from .audit import Audit
 from .cache import Cache
+from .demands import Demands
 from .health import Health
 from .leadership import Leadership
 from .loop import Loop
+from .measuring import Measuring
 from .observing import Observer
 from .probing import Prober
 from .watching import Change, Watching
@@ -49,21 +53,26 @@ class Operator:
             KubeCluster(transport, identity[:128]),
             HttpRuntime(configuration.runtime_http_port),
         )
-        self._cache, self._prober = Cache(), Prober(self._runtime)
+        self._prometheus = HttpPrometheus(configuration.prometheus_url)
+        self._cache, self._prober, self._demands = Cache(), Prober(self._runtime), Demands(metrics)
         leases = KubeLeases(transport, configuration.lease_namespace, configuration.lease_name, times.retry * 2)
         self._leadership = Leadership(leases, identity, times, self._on_leadership)
         namespaces = configuration.namespaces
         self._audit = Audit(self._cache, self._cluster, namespaces, configuration.watch_times, metrics)
         loop = Loop(
             self._cache,
-            Observer(self._cache, self._prober, self._cluster, lambda spec: map(str, spec_problems(spec))),
+            Observer(
+                self._cache, self._demands, self._prober, self._cluster, lambda spec: map(str, spec_problems(spec))
+            ),
             self._cluster,
             metrics,
             configuration,
+            self._on_decision,
             leads=self._leadership.leads,
             clock=lambda: datetime.now(UTC),
         )
         self._queue = WorkQueue(loop.reconcile, configuration.concurrency, metrics.queue_depth)
+        self._measuring = Measuring(self._prometheus, self._demands, self._queue.add)
         self._watching: Watching | None = None
         self._health = Health(self._unhealthy, self._unready)
         self._started = self._resynced = time.monotonic()
@@ -81,13 +90,16 @@ class Operator:
         finally:
             await self._health.stop()
             await self._runtime.close()
+            await self._prometheus.close()
 
     async def _operate(self) -> None:
         self._watching = Watching(self._configuration.namespaces, self._on_event)
         self._watching.start()
         reconciling = asyncio.create_task(self._reconcile(), name="reconciling")
         try:
-            await self._until_stopped(self._audit.run(), self._leadership.run(), self._tick(), others=(reconciling,))
+            await self._until_stopped(
+                self._audit.run(), self._leadership.run(), self._tick(), self._measuring.run(), others=(reconciling,)
+            )
         finally:
             await self._queue.stop()
             if not self._audit.synced.is_set():
@@ -119,6 +131,7 @@ class Operator:
     async def _reconcile(self) -> None:
         await self._audit.synced.wait()
         logger.info("has seen everything")
+        self._take_stock()
         await self._queue.run()
 
     async def _tick(self) -> None:
@@ -137,8 +150,23 @@ class Operator:
         for key in self._cache.own():
             self._queue.add(key)
 
+    def _take_stock(self) -> None:
+        """Until every job was looked at nobody knows what work there is."""
+        leads = self._leadership.led
+        self._demands.clear(key for key in self._cache.own() if leads and key.resource == GENERATION_JOBS)
+
+    def _on_decision(self, key: Key, decision: Decision | None) -> None:
+        if not self._leadership.led:
+            return
+        if key.resource == GENERATION_JOBS:
+            if model := self._demands.put(key, decision.work if decision else None):
+                self._queue.add(model)
+        elif self._demands.scaled(key, decision.scaled if decision else None):
+            self._measuring.ask_soon()
+
     def _on_leadership(self, leads: bool) -> None:  # noqa: FBT001 - a callback's one argument
         self._metrics.leading(leads=leads)
+        self._take_stock()
         if leads:
             self._resync()
 

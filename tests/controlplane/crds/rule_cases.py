@@ -50,11 +50,21 @@ CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent
 CACHE = "a model or adapter at the root of this claim would have the cache in its folder; move it into a folder"
 ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA; StableDiffusionXL takes ControlNet and LoRA"
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
+HPA_ZERO = "engine HPA needs minReplicas of at least 1, since a HorizontalPodAutoscaler wakes no model from zero"
+SCALED = "spec.scaling decides how many replicas there are; leave replicas out, or set scaling.minReplicas"
 INPUT_STORE = "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing"
 
 
 def gen(message: str, accepted: Manifest, refused: Manifest) -> Case:
     return Case("GenerationJob", message, accepted, refused)
+
+
+def scaled(**scaling: object) -> Manifest:
+    return model(scaling={"maxReplicas": 4} | scaling)
+
+
+def office(replicas: int) -> list[Manifest]:
+    return [{"name": "office", "start": "08:00", "end": "18:00", "minReplicas": replicas}]
 
 
 def mdep(message: str, accepted: Manifest, refused: Manifest) -> Case:
@@ -189,6 +199,13 @@ CREATING = [
     gen("each name: Letters, digits and _, starting with a letter.", with_matrix("colour_1"), with_matrix("1colour")),
     gen("each name has at most 63 characters", with_matrix("x" * 63), with_matrix("x" * 64)),
     mdep(NAME, named(model(), "m" * 52), named(model(), "m" * 53)),
+    mdep("minReplicas is at most maxReplicas", scaled(minReplicas=4), scaled(minReplicas=5)),
+    mdep("minReplicas of a schedule is at most maxReplicas", scaled(schedules=office(4)), scaled(schedules=office(5))),
+    mdep(HPA_ZERO, scaled(engine="HPA", minReplicas=1), scaled(engine="HPA")),
+    mdep(HPA_ZERO, scaled(engine="KEDA", minReplicas=0), scaled(engine="HPA", minReplicas=0)),
+    mdep("engine HPA takes no idleSeconds, since it never scales to zero", scaled(idleSeconds=600), scaled(engine="HPA", minReplicas=1, idleSeconds=600)),
+    mdep(SCALED, model(scaling={"maxReplicas": 4}, replicas=1), model(scaling={"maxReplicas": 4}, replicas=2)),
+    mdep(SCALED, model(replicas=0), model(scaling={"maxReplicas": 4}, replicas=0)),
     mdep(
         "the name of a ModelDeployment starts with a letter, since it names a Service too",
         named(model(), "d3"),
@@ -320,4 +337,7 @@ MODEL_BOUNDS = [
     ("spec.engine.quality", ["Draft", "Exact", None], ["Best", 1]),
     ("spec.adapters", [[MOTION], [MOTION, LORA, CONTROLNET]], [[MOTION, MOTION], [MOTION | {"kind": "IP"}], [{"name": "m"}]]),
     ("spec.rollout.strategy", ["Surge"], ["surge", ""]),
+    ("spec.scaling", [{"maxReplicas": 1}, {"maxReplicas": 64}, None], [{}, {"maxReplicas": 0}, {"maxReplicas": 65}, {"maxReplicas": 1, "engine": "VPA"}, {"maxReplicas": 1, "targetBacklogSeconds": 0}, {"maxReplicas": 1, "idleSeconds": -1}]),
+    ("spec.scaling", [{"maxReplicas": 1, "query": "sum(q)", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}], [{"maxReplicas": 1, "query": ""}, {"maxReplicas": 1, "behavior": {"scaleUp": {}}}, {"maxReplicas": 1, "behavior": {"scaleUp": {"stabilizationWindowSeconds": 3601}}}]),
+    ("spec.scaling", [{"maxReplicas": 2, "schedules": office(1)}, {"maxReplicas": 2, "schedules": [office(1)[0] | {"days": ["Mon"], "timeZone": "Europe/Berlin"}]}], [{"maxReplicas": 2, "schedules": [office(1)[0] | wrong]} for wrong in ({"days": []}, {"days": ["Mon", "Mon"]}, {"days": ["monday"]}, {"start": "8:00"}, {"end": "24:00"}, {"timeZone": "../etc"}, {"minReplicas": -1})]),
 ]  # fmt: skip

@@ -46,7 +46,7 @@ def models(spec: dict[str, Any]) -> list[Manifest]:
     view = model_view(model_spec(**spec))
     assert not isinstance(view.spec, Problem)
     profile = settings.runtime_profiles[view.spec.runtime_profile]
-    return list(children(view, view.spec, profile, Environment(environment().now, settings)))
+    return list(children(view, view.spec, profile, Environment(environment().now, settings), view.spec.replicas))
 
 
 def jobs(spec: dict[str, Any]) -> list[Manifest]:

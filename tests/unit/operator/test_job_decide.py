@@ -19,6 +19,7 @@ from easel_operator.core.observed import Candidate, Problem, Termination, Troubl
 MISSING = Candidate("nobody", found=False)
 ASLEEP = replace(READY, name="asleep", desired=0, ready=False, reason="ScaledToZero")
 LOADING = replace(READY, name="loading", ready=False, reason="Loading", message="the runtime loads the model")
+WAKEABLE = replace(ASLEEP, name="wakeable", wakes=True)
 UNABLE = replace(READY, name="unable", tasks=frozenset())
 UNTOLD = replace(READY, name="untold", ready=False, tasks=None)
 
@@ -39,7 +40,9 @@ UNTOLD = replace(READY, name="untold", ready=False, tasks=None)
         ((UNTOLD,), "ModelNotReady"),
         ((MISSING, UNABLE), "TaskUnsupported"),
         ((UNABLE, LOADING), "ModelNotReady"),
-        ((UNABLE, ASLEEP, LOADING), "ModelScaledToZero"),
+        ((UNABLE, ASLEEP), "ModelScaledToZero"),
+        ((UNABLE, ASLEEP, LOADING), "ModelNotReady"),
+        ((ASLEEP, WAKEABLE), "ModelWaking"),
     ],
 )
 def test_the_choice_of_a_backend(candidates: tuple[Candidate, ...], expected: Any) -> None:

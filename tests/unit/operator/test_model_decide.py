@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ from operator_effects import after, decide, kinds, said, status_of
 from operator_views import configuration, environment, model_spec, model_view, pod, running
 
 from easel_api.errors import ErrorReport
+from easel_api.modeldeployment import ModelDeploymentStatus
+from easel_api.scaling import ScalingStatus
 from easel_api.tasks import Task
-from easel_operator.core.actions import Apply
+from easel_operator.core.actions import Apply, ApplyStatus, SetDeletionCost
 from easel_operator.core.decision import Refusal
 from easel_operator.core.model.decide import children
-from easel_operator.core.model.deployment import deployment, runtime_hash
+from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.observed import DeploymentCounts, Loaded, ModelView, NotLoaded, Problem, Termination, Trouble
+from easel_operator.core.scaling.policy import Blind, Work
 
 LOADED = Loaded("sha256:0", "StableDiffusion", (Task.TEXT_TO_IMAGE,), 9, 4.14)
 
@@ -31,7 +35,7 @@ def deployed(view: ModelView | None = None) -> ModelView:
 def hash_of(view: ModelView) -> str:
     settings = configuration()
     assert not isinstance(view.spec, Problem)
-    return runtime_hash(deployment(view.identity, view.spec, settings.runtime_profiles["default"], settings))
+    return runtime_hash(view.identity, view.spec, settings.runtime_profiles["default"], settings)
 
 
 def serving(replicas: int = 1, ready: int | None = None, **changes: Any) -> ModelView:
@@ -200,6 +204,110 @@ def test_every_child_is_owned_by_the_model() -> None:
     view = model_view()
     assert not isinstance(view.spec, Problem)
     profile = configuration().runtime_profiles["default"]
-    for manifest in children(view, view.spec, profile, environment()):
+    for manifest in children(view, view.spec, profile, environment(), 1):
         (owner,) = manifest.body["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"]) == ("model-uid", True)
+
+
+def scaled(current: int, **changes: Any) -> ModelView:
+    """A model that is scaled by demand, with so many replicas that serve."""
+    view = deployed(model_view(model_spec(scaling={"maxReplicas": 4, "behavior": AT_ONCE})))
+    child = view.children["Deployment"]
+    body = child.body | {"spec": child.body["spec"] | {"replicas": current}}
+    hashed = hash_of(view)
+    pods = tuple(running(f"studio-{number}", runtime_hash=hashed, load=0) for number in range(current))
+    counts = DeploymentCounts(current=True, replicas=current, updated=current, ready=current)
+    children = view.children | {"Deployment": replace(child, body=body)}
+    return replace(view, counts=counts, pods=pods, children=children, **changes)
+
+
+AT_ONCE = {"scaleUp": {"stabilizationWindowSeconds": 0}, "scaleDown": {"stabilizationWindowSeconds": 0}}
+WORK = Work(items=3, gpu_seconds=150.0)
+
+
+def wanted(view: ModelView) -> int:
+    """Replicas after the decision."""
+    made = after(view, decide(view, environment()))
+    assert isinstance(made, ModelView)
+    return int(made.children["Deployment"].body["spec"]["replicas"])
+
+
+def test_demand_decides_about_the_replicas() -> None:
+    assert wanted(scaled(0, work=WORK)) == 1
+    assert wanted(scaled(1, work=WORK, demand=150.0)) == 3
+    assert wanted(scaled(3, work=WORK, demand=150.0)) == 3
+
+
+def test_a_changed_scaling_replaces_no_pod() -> None:
+    first, second = scaled(1), deployed(model_view(model_spec(scaling={"maxReplicas": 9, "minReplicas": 1})))
+    assert hash_of(first) == hash_of(second) == hash_of(serving())
+
+
+def test_the_idle_replica_goes_first() -> None:
+    view = scaled(3, work=WORK, demand=100.0)
+    busy, idle, silent = view.pods
+    pods = (replace(busy, load=2), idle, replace(silent, load=None))
+    decision = decide(replace(view, pods=pods), environment())
+    costs = {action.reference.name: action.cost for action in decision.actions if isinstance(action, SetDeletionCost)}
+    assert costs == {"studio-0": 2, "studio-2": 1000}
+    assert kinds(decision) == ["SetDeletionCost", "SetDeletionCost", "Apply"]
+    assert wanted(replace(view, pods=pods)) == 2
+
+
+def test_a_frozen_number_is_told() -> None:
+    view = scaled(2, work=WORK, demand=Blind("NoData", "the query gives nothing"))
+    said_of = said(decide(view, environment()))
+    assert said_of["AutoscalingActive"] == ("False", "NoData")
+    assert said_of["Ready"] == ("True", "Serving")
+    assert wanted(view) == 2
+
+
+def test_an_answer_that_is_late_takes_nothing_back() -> None:
+    view = scaled(2, work=WORK, demand=120.0)
+    made = after(view, decide(view, environment()))
+    assert isinstance(made, ModelView)
+    known = after(replace(made, counts=view.counts), decide(replace(made, counts=view.counts), environment()))
+    assert isinstance(known, ModelView)
+    assert decide(known, environment()).settled
+    assert decide(replace(known, demand=None), environment()).settled
+    unsaid = scaled(2, work=WORK, status=ModelDeploymentStatus())
+    assert said(decide(unsaid, environment()))["AutoscalingActive"] == ("Unknown", "Asking")
+
+
+def test_a_model_that_sleeps_says_what_wakes_it() -> None:
+    view = scaled(1, demand=0.0, status=ModelDeploymentStatus(scaling=ScalingStatus(idle_since="2026-01-01T00:00:00Z")))
+    decision = decide(view, environment())
+    ready = next(item for item in status_of(decision)["conditions"] if item["type"] == "Ready")
+    assert (ready["reason"], ready["message"]) == ("ScaledToZero", "no replica is wanted; a job wakes the model")
+    assert status_of(decision)["scaling"] == {"idleSince": "2026-01-01T00:00:00Z"}
+    assert status_of(decision)["replicas"] == {"desired": 0, "ready": 1}
+
+
+def test_idleness_is_remembered_and_forgotten() -> None:
+    view = scaled(1, demand=0.0)
+    assert status_of(decide(view, environment()))["scaling"] == {"idleSince": "2026-01-02T03:04:05Z"}
+    rested = after(view, decide(view, environment()))
+    assert isinstance(rested, ModelView)
+    later = environment(environment().now + timedelta(seconds=300))
+    assert "scaling" not in {key for action in decide(rested, later).actions for key in vars_of(action)}
+    assert "scaling" not in status_of(decide(replace(rested, work=WORK, demand=60.0), later))
+
+
+def vars_of(action: Any) -> dict[str, Any]:
+    return action.status if isinstance(action, ApplyStatus) else {}
+
+
+def test_the_next_change_of_a_schedule_is_waited_for() -> None:
+    office = {"name": "office", "start": "08:00", "end": "18:00", "minReplicas": 2}
+    view = deployed(model_view(model_spec(scaling={"maxReplicas": 4, "schedules": [office]})))
+    assert decide(view, environment()).requeue_after == (8 - 3) * 3600 - 4 * 60 - 5
+
+
+def test_what_a_step_costs_is_kept_from_the_first_word() -> None:
+    measured = replace(LOADED, step_seconds=(("128x128", 0.0501234),))
+    view = serving(probe=measured)
+    assert status_of(decide(view, environment()))["model"]["steps"] == [{"shape": "128x128", "seconds": 0.0501}]
+    reached = after(view, decide(view, environment()))
+    assert isinstance(reached, ModelView)
+    another = replace(LOADED, step_seconds=(("128x128", 0.07),))
+    assert decide(replace(reached, pods=(replace(reached.pods[0], probe=another),)), environment()).settled

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any, assert_never
 from urllib.parse import quote
 
 from easel_api.errors import NotFound
-from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, Suspend
-from easel_operator.core.labels import FIELD_MANAGER
+from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, SetDeletionCost, Suspend
+from easel_operator.core.labels import DELETION_COST, FIELD_MANAGER
 from easel_operator.core.manifests import digest
 from easel_operator.core.resources import Reference, Resource
 from easel_operator.ports.cluster import Changed, NameTaken
@@ -50,6 +51,8 @@ class KubeCluster:
             case Suspend():
                 body = {"metadata": {"uid": action.uid}, "spec": {"suspend": action.suspended}}
                 await self._patch(_path(action.reference), body, MERGE)
+            case SetDeletionCost():
+                await self._set_deletion_cost(action)
             case Delete():
                 await self._delete(action)
             case ApplyStatus():
@@ -115,6 +118,12 @@ class KubeCluster:
         if force is not None:
             query["force"] = str(force).lower()
         await self._transport.request("PATCH", path, body, query=query, content_type=content_type)
+
+    async def _set_deletion_cost(self, action: SetDeletionCost) -> None:
+        # The uid is a condition of the write: the pod, and no other that took its name.
+        metadata = {"uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
+        with contextlib.suppress(NotFound):  # a pod that is gone costs nothing
+            await self._patch(_path(action.reference), {"metadata": metadata}, MERGE)
 
     async def _delete(self, action: Delete) -> None:
         options = {"preconditions": {"uid": action.uid}, "propagationPolicy": "Background"}

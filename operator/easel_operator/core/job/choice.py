@@ -23,6 +23,8 @@ class Waiting:
 
     reason: str
     message: str
+    name: str = ""
+    """The backend that it waits for, if one may come."""
 
 
 def choose(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Chosen | Waiting:
@@ -70,19 +72,25 @@ def _waiting(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Wait
     if not able:
         return _unable(spec.task, there)
     suitable = [candidate for candidate in able if not _lacking(candidate, spec)]
-    return _not_ready(suitable[0]) if suitable else _unequipped(spec, able)
+    # One that sleeps until a person wakes it is waited for when there is no other.
+    comes = next((candidate for candidate in suitable if candidate.desired or candidate.wakes), None)
+    return _not_ready(comes or suitable[0]) if suitable else _unequipped(spec, able)
 
 
 def _not_ready(candidate: Candidate) -> Waiting:
+    if candidate.desired == 0 and candidate.wakes:
+        return Waiting("ModelWaking", f"ModelDeployment {candidate.name} sleeps; this job wakes it", candidate.name)
     if candidate.desired == 0:
         return Waiting(
             "ModelScaledToZero", f"ModelDeployment {candidate.name} is scaled to zero; set its spec.replicas to wake it"
         )
     if not candidate.reason:
-        return Waiting("ModelNotReady", f"ModelDeployment {candidate.name} has not been reconciled yet")
+        message = f"ModelDeployment {candidate.name} has not been reconciled yet"
+        return Waiting("ModelNotReady", message, candidate.name)
     since = f" since {candidate.since}" if candidate.since else ""
     detail = f" ({candidate.message})" if candidate.message else ""
-    return Waiting("ModelNotReady", f"ModelDeployment {candidate.name} is not ready{since}: {candidate.reason}{detail}")
+    message = f"ModelDeployment {candidate.name} is not ready{since}: {candidate.reason}{detail}"
+    return Waiting("ModelNotReady", message, candidate.name)
 
 
 def _unable(task: Task, there: list[Candidate]) -> Waiting:

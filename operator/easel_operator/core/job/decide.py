@@ -5,6 +5,7 @@ Read from the top: a job that is over stays over; then what ends it; then what i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from easel_api import conditions
@@ -32,6 +33,7 @@ from .status import (
     underway,
     written_fields,
 )
+from .work import work_of
 
 LOOK_AGAIN_SECONDS = 5.0
 """How soon a worker that does not start is looked at again: kubelet tells some reasons in events alone."""
@@ -39,6 +41,10 @@ LOOK_AGAIN_SECONDS = 5.0
 
 def decide(view: JobView, environment: Environment) -> Decision:
     """Actions on the batch Job first, then the status; nothing when the cluster holds both."""
+    return replace(_decide(view, environment), work=None if over(view.status) else work_of(view))
+
+
+def _decide(view: JobView, environment: Environment) -> Decision:
     if view.identity.deleting:
         return Decision(reasons=("deleting",))
     if over(view.status):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from easel_api.scaling import ScalingEngine
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Manifest
 from easel_operator.core.configuration import RuntimeProfile
@@ -13,6 +14,7 @@ from easel_operator.core.observed import ModelView, Problem
 from .deployment import deployment, runtime_hash
 from .networkpolicy import network_policy
 from .pdb import disruption_budget
+from .replicas import wanted_replicas
 from .service import service
 from .status import Replication, replication, serving_status, stalled_status
 
@@ -21,7 +23,7 @@ PROBE_SECONDS = 5.0
 UNANSWERED_SECONDS = 60.0
 """How soon a runtime that serves and does not answer is asked again."""
 
-FIELDS = ("observed_generation", "conditions", "tasks", "replicas", "model", "endpoint", "last_failure")
+FIELDS = ("observed_generation", "conditions", "tasks", "replicas", "model", "endpoint", "last_failure", "scaling")
 
 
 def decide(view: ModelView, environment: Environment) -> Decision:
@@ -47,11 +49,14 @@ def plan(view: ModelView, environment: Environment) -> tuple[ModelDeploymentSpec
             f"spec.runtimeProfile: there is no profile {view.spec.runtime_profile}; the platform offers "
             f"{', '.join(sorted(profiles)) or 'none'}",
         )
+    scaling = view.spec.scaling
+    if scaling is not None and scaling.engine is not ScalingEngine.OPERATOR:
+        return Problem("Unsupported", f"spec.scaling.engine: {scaling.engine.value} is not supported yet; use Operator")
     return view.spec, profile
 
 
 def children(
-    view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment
+    view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int
 ) -> tuple[Manifest, ...]:
     """Everything that serves the model; the policy first, so that no runtime is ever reachable without it."""
     configuration = environment.configuration
@@ -59,20 +64,22 @@ def children(
         sealed(network_policy(view.identity, configuration)),
         sealed(service(view.identity)),
         sealed(disruption_budget(view.identity)),
-        sealed(deployment(view.identity, spec, profile, configuration)),
+        sealed(deployment(view.identity, spec, profile, configuration, replicas)),
     )
 
 
 def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Decision:
-    wanted = children(view, spec, profile, environment)
+    wanted = wanted_replicas(view, spec, environment.now)
+    manifests = children(view, spec, profile, environment, wanted.replicas)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
-    changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in wanted)))
-    replicas = replication(view, spec, runtime_hash(wanted[-1]))
+    changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in manifests)))
+    replicas = replication(view, wanted, runtime_hash(view.identity, spec, profile, environment.configuration))
     written = _write(view, serving_status(view, spec, replicas, environment))
     return Decision(
-        changes + written.actions,
-        _look_again(replicas),
+        (() if view.refusal else wanted.costs) + changes + written.actions,
+        min(filter(None, (_look_again(replicas), wanted.look_again)), default=None),
         (*(f"apply {action.manifest.resource.kind}" for action in changes), *written.reasons),
+        scaled=wanted.scaled,
     )
 
 

@@ -22,12 +22,12 @@ DRAIN_SECONDS = 120
 LOAD_SECONDS = 1800
 """How long a model may take to load before its container is started anew."""
 
-_NOT_THE_RUNTIMES = {"replicas", "rollout", "runtimeProfile"}
+_NOT_THE_RUNTIMES = {"replicas", "scaling", "rollout", "runtimeProfile"}
 """Fields that the runtime must not see: a change of them would replace every pod."""
 
 
 def deployment(
-    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration, replicas: int
 ) -> Manifest:
     """Renders the Deployment."""
     template = _template(owner, spec, profile, configuration)
@@ -38,7 +38,7 @@ def deployment(
             "kind": DEPLOYMENTS.kind,
             "metadata": child_metadata(owner),
             "spec": {
-                "replicas": spec.replicas,
+                "replicas": replicas,
                 "revisionHistoryLimit": 2,
                 "selector": {"matchLabels": labels.selecting_model(owner.name)},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec.rollout.strategy)},
@@ -48,9 +48,11 @@ def deployment(
     )
 
 
-def runtime_hash(manifest: Manifest) -> str:
+def runtime_hash(
+    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+) -> str:
     """Hash that pods of this very template carry."""
-    return str(manifest.body["spec"]["template"]["metadata"]["annotations"][labels.RUNTIME_HASH])
+    return digest(_pod(owner, spec, profile, configuration))
 
 
 def _rollout(strategy: RolloutStrategy) -> dict[str, int]:

@@ -18,25 +18,29 @@ from easel_api.modeldeployment import (
     ModelDeploymentStatus,
     ModelFailure,
     Replicas,
+    StepCost,
 )
 from easel_api.tasks import Task
 from easel_operator.core.conditions import Says, not_ready, ready, reconciling, settle, stalled, unknown
 from easel_operator.core.decision import Environment, timestamp
 from easel_operator.core.observed import DeploymentCounts, Loaded, ModelView, NotLoaded, Pod, Problem, Trouble
 
+from .replicas import LOADING, Wanted
 from .service import endpoint
-
-LOADING = "Loading"
-"""Reason of a runtime that is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replication:
     """How many replicas there are, and what the ones of the wanted template say."""
 
-    desired: int
+    wanted: Wanted
     counts: DeploymentCounts | None
     pods: tuple[Pod, ...]
+
+    @property
+    def desired(self) -> int:
+        """Replicas that there shall be."""
+        return self.wanted.replicas
 
     @property
     def ready(self) -> int:
@@ -104,10 +108,10 @@ def final(trouble: Trouble) -> bool:
     return error is not None and not error.retryable
 
 
-def replication(view: ModelView, spec: ModelDeploymentSpec, runtime_hash: str) -> Replication:
+def replication(view: ModelView, wanted: Wanted, runtime_hash: str) -> Replication:
     """The replicas of the present template; what older ones say is of no interest."""
     current = tuple(pod for pod in view.pods if pod.runtime_hash == runtime_hash and not pod.deleting)
-    return Replication(spec.replicas, view.counts, current)
+    return Replication(wanted, view.counts, current)
 
 
 def serving_status(
@@ -124,6 +128,7 @@ def serving_status(
         model=_model(view, replicas),
         endpoint=endpoint(view.identity.name, view.identity.namespace),
         last_failure=_last_failure(view, replicas, environment),
+        scaling=replicas.wanted.status,
     )
 
 
@@ -142,7 +147,7 @@ def stalled_status(view: ModelView, problem: Problem, environment: Environment) 
 
 
 def _conditions(view: ModelView, replicas: Replication) -> list[Says]:
-    said = [_ready(view, replicas), _model_loaded(replicas)]
+    said = [_ready(view, replicas), _model_loaded(replicas), *replicas.wanted.says]
     failure = replicas.failure
     if failure and final(failure):
         said.append(stalled(failure.reason, failure.message))
@@ -154,7 +159,8 @@ def _conditions(view: ModelView, replicas: Replication) -> list[Says]:
 
 def _ready(view: ModelView, replicas: Replication) -> Says:
     if replicas.desired == 0:
-        return ready("ScaledToZero", "no replica is wanted; set spec.replicas to wake the model")
+        wakes = "a job wakes the model" if replicas.wanted.scaled else "set spec.replicas to wake the model"
+        return ready("ScaledToZero", f"no replica is wanted; {wakes}")
     if replicas.ready:
         return ready("Serving", f"{replicas.ready} of {replicas.desired} replicas serve")
     reason, message = _wait(view, replicas)
@@ -209,6 +215,7 @@ def _model(view: ModelView, replicas: Replication) -> LoadedModel | None:
         family=loaded.family,
         parameters=loaded.parameters,
         loaded_seconds=_kept_seconds(view.status.model, loaded),
+        steps=_kept_steps(view, loaded),
     )
 
 
@@ -216,6 +223,15 @@ def _kept_seconds(before: LoadedModel | None, loaded: Loaded) -> float:
     # Replicas load the same model in different times, and whichever is asked first must not change the status.
     same = before is not None and before.digest == loaded.digest and before.loaded_seconds
     return before.loaded_seconds if before and same else round(loaded.loaded_seconds, 1)
+
+
+def _kept_steps(view: ModelView, loaded: Loaded) -> list[StepCost] | None:
+    # Measured anew by each replica and never twice the same: the first word on a specification counts.
+    before = view.status.model
+    unchanged = view.status.observed_generation == view.identity.generation
+    if before and before.steps and before.digest == loaded.digest and unchanged:
+        return before.steps
+    return [StepCost(shape=shape, seconds=float(f"{seconds:.3g}")) for shape, seconds in loaded.step_seconds] or None
 
 
 def _last_failure(view: ModelView, replicas: Replication, environment: Environment) -> ModelFailure | None:

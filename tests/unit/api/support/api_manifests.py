@@ -26,6 +26,7 @@ from easel_api.modeldeployment import (
     PRODUCT_PATTERN,
     ModelDeployment,
 )
+from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
 from easel_api.tasks import TAKES, Task
 from easel_api.uris import BUCKET_PATTERN, INPUT_PATTERN, MODEL_PATTERN
@@ -42,6 +43,8 @@ MATCHING: dict[str, list[str]] = {
     COLOUR_PATTERN: ["#dc143c", "#000000", "#ffffff", "#0a1b2c"],
     CPU_PATTERN: ["1", "500m", "0.5", "1.125"],
     MEMORY_PATTERN: ["1Mi", "16Gi"],
+    CLOCK_PATTERN: ["00:00", "23:59"],
+    TIME_ZONE_PATTERN: ["Etc/UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"],
     PRODUCT_PATTERN: ["NVIDIA-H100-80GB-HBM3", "A"],
     DIGEST_PATTERN: ["sha256:" + "0a" * 32],
     BUCKET_PATTERN: ["art", "a.b-c", "a" * 63],

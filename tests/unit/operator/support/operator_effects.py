@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from easel_operator.core import parsing
-from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, Suspend
+from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, SetDeletionCost, Suspend
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.job.decide import decide as decide_job
 from easel_operator.core.model.decide import decide as decide_model
@@ -46,6 +46,10 @@ def _one(view: View, action: Action) -> View:
             return replace(view, batch_job=None)
         case ApplyStatus():
             return _written(view, action)
+        case SetDeletionCost():
+            assert isinstance(view, ModelView)
+            pods = (replace(pod, deletion_cost=action.cost) if pod.uid == action.uid else pod for pod in view.pods)
+            return replace(view, pods=tuple(pods))
         case RecordEvent():
             return view
         case _:

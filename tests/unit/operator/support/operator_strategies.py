@@ -13,7 +13,7 @@ from easel_api.errors import ErrorReport
 from easel_api.generationjob import GenerationJobStatus
 from easel_api.tasks import Task
 from easel_operator.core.decision import Refusal
-from easel_operator.core.model.deployment import deployment, runtime_hash
+from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.observed import (
     DeploymentCounts,
     JobView,
@@ -118,11 +118,13 @@ def job_views(draw: st.DrawFn) -> JobView:
 
 HASHES = (
     runtime_hash(
-        deployment(model_view().identity, model_spec(), environment().configuration.runtime_profiles["default"],
-                   environment().configuration)
+        model_view().identity,
+        model_spec(),
+        environment().configuration.runtime_profiles["default"],
+        environment().configuration,
     ),
     "older",
-)  # fmt: skip
+)
 
 
 @st.composite

@@ -1,0 +1,34 @@
+"""Which model a job asks for work, and how much."""
+
+from __future__ import annotations
+
+from easel_api.generationjob import GenerationJobSpec
+from easel_operator.core.observed import JobView, Problem
+from easel_operator.core.scaling.work import JobWork, gpu_seconds, items_left
+
+from .choice import choose
+
+
+def work_of(view: JobView) -> JobWork | None:
+    """What is left of a job that may work now; None when it is over, stopped, or no model can come to serve it.
+
+    It is the model's whose batch Job there is, else the one's that the job starts on or waits for.
+    """
+    spec = view.spec
+    if view.identity.deleting or isinstance(spec, Problem) or spec.suspend or spec.cancel:
+        return None
+    model = _model(view, spec)
+    items = items_left(spec, view.status.items)
+    if model is None or not items:
+        return None
+    costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
+    return JobWork(model, items, gpu_seconds(spec, items, costs) if costs else None)
+
+
+def _model(view: JobView, spec: GenerationJobSpec) -> str | None:
+    job = view.batch_job
+    if job is None:
+        return choose(spec, view.candidates).name or None
+    if job.owner_uid != view.identity.uid or job.deleting or job.complete or job.failure:
+        return None
+    return job.backend.model_deployment if job.backend else None

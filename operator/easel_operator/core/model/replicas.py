@@ -1,0 +1,131 @@
+"""How many replicas a model gets, what is said of that, and which of its pods goes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from easel_api import conditions
+from easel_api.conditions import ConditionType
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.scaling import Scaling, ScalingStatus
+from easel_operator.core.actions import SetDeletionCost
+from easel_operator.core.conditions import Says
+from easel_operator.core.decision import Scaled, parse_timestamp, timestamp
+from easel_operator.core.observed import ModelView, NotLoaded, Pod
+from easel_operator.core.resources import DEPLOYMENTS, PODS, Reference
+from easel_operator.core.scaling.policy import Scale, Seen, scale
+from easel_operator.core.scaling.query import demand_query
+
+LOADING = "Loading"
+"""Reason of a runtime that is on its way."""
+SILENT_COST = 1000
+"""Deletion cost of a replica that does not say what it holds: more than any engine takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The number of replicas, and everything that follows from it."""
+
+    replicas: int
+    says: tuple[Says, ...] = ()
+    status: ScalingStatus | None = None
+    scaled: Scaled | None = None
+    costs: tuple[SetDeletionCost, ...] = ()
+    look_again: float | None = None
+
+
+def wanted_replicas(view: ModelView, spec: ModelDeploymentSpec, now: datetime) -> Wanted:
+    """As many as the specification says, or as demand asks for."""
+    if spec.scaling is None:
+        return Wanted(spec.replicas)
+    current = _current(view)
+    verdict = scale(spec.scaling, _seen(view, current, now))
+    return Wanted(
+        verdict.replicas,
+        says=_says(view, verdict),
+        status=_remembered(verdict),
+        scaled=_scaled(view, spec.scaling, verdict),
+        costs=_costs(view) if current is not None and verdict.replicas < current else (),
+        look_again=(verdict.bounds.until - now).total_seconds() if verdict.bounds.until else None,
+    )
+
+
+def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
+    before = view.status.scaling
+    pods = _staying(view)
+    return Seen(
+        now=now,
+        current=current,
+        work=view.work,
+        demand=view.demand,
+        busy=sum(pod.ready and pod.load != 0 for pod in pods),
+        loading=any(map(_loads, pods)) or _unmade(view, current),
+        idle_since=parse_timestamp(before.idle_since) if before and before.idle_since else None,
+        history=view.history,
+    )
+
+
+def _current(view: ModelView) -> int | None:
+    """What the Deployment says; it outlives this process."""
+    child = view.children.get(DEPLOYMENTS.kind)
+    if child is None or child.owner_uid != view.identity.uid:
+        return None
+    return int(child.body.get("spec", {}).get("replicas", 1))
+
+
+def _staying(view: ModelView) -> tuple[Pod, ...]:
+    return tuple(pod for pod in view.pods if not pod.deleting)
+
+
+def _loads(pod: Pod) -> bool:
+    """On its way, and nothing says that it will not arrive."""
+    failed = isinstance(pod.probe, NotLoaded) and pod.probe.report.reason != LOADING
+    return not (pod.ready or pod.trouble or pod.termination or failed)
+
+
+def _unmade(view: ModelView, current: int | None) -> bool:
+    """Whether pods that are wanted are not there yet, and nothing says why."""
+    counts = view.counts
+    return counts is not None and counts.trouble is None and (not counts.current or counts.replicas < (current or 0))
+
+
+def _says(view: ModelView, verdict: Scale) -> tuple[Says, ...]:
+    def says(status: str, reason: str, message: str) -> tuple[Says, ...]:
+        return (Says(ConditionType.AUTOSCALING_ACTIVE, "True" if status == "True" else "False", reason, message),)
+
+    if verdict.blind:
+        frozen = f"the number of replicas is frozen until the demand is known: {verdict.blind.message}"
+        return says("False", verdict.blind.reason, frozen)
+    if verdict.asks and view.demand is None:
+        before = conditions.find(view.status.conditions, ConditionType.AUTOSCALING_ACTIVE)
+        if before is not None:
+            # Until the answer comes the last one counts.
+            return (Says(ConditionType.AUTOSCALING_ACTIVE, before.status, before.reason, before.message),)
+        return (Says(ConditionType.AUTOSCALING_ACTIVE, "Unknown", "Asking", "Prometheus has not answered yet"),)
+    if verdict.asks:
+        return says("True", "DemandKnown", "Prometheus tells the demand")
+    if verdict.bounds.least == verdict.bounds.most:
+        return says("True", "Fixed", "no other number of replicas is allowed now")
+    if view.work.gpu_seconds is None:
+        return says("True", "NotMeasured", "a replica that has loaded the model will tell what its steps cost")
+    return says("True", "NoWork", "a job wakes the model")
+
+
+def _remembered(verdict: Scale) -> ScalingStatus | None:
+    return ScalingStatus(idle_since=timestamp(verdict.idle_since)) if verdict.idle_since else None
+
+
+def _scaled(view: ModelView, scaling: Scaling, verdict: Scale) -> Scaled:
+    query = demand_query(scaling, view.identity.namespace, view.identity.name) if verdict.asks else None
+    return Scaled(verdict.replicas, active=verdict.blind is None, query=query, history=verdict.history)
+
+
+def _costs(view: ModelView) -> tuple[SetDeletionCost, ...]:
+    """The idle replica goes first. Written before a scale-down alone: nobody reads it at another time."""
+    costs = {pod: SILENT_COST if pod.load is None else pod.load for pod in _staying(view)}
+    return tuple(
+        SetDeletionCost(Reference(PODS, view.identity.namespace, pod.name), pod.uid, cost)
+        for pod, cost in costs.items()
+        if pod.deletion_cost != cost
+    )

@@ -1,0 +1,94 @@
+"""What jobs ask of their models, added up, and what is remembered of each model that is scaled by demand.
+
+It belongs to the reconcile loop's thread. Only a leader fills it: another one's view would be as good and counts twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from easel_operator.core.decision import Scaled
+from easel_operator.core.resources import MODEL_DEPLOYMENTS, Key
+from easel_operator.core.scaling.policy import Blind, Recommendation, Work
+from easel_operator.core.scaling.work import JobWork
+from easel_operator.ports.metrics import Metrics
+
+
+class Demands:
+    """The work of every model, the queries that shall be asked, and their answers."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.clear(())
+
+    def clear(self, unseen: Iterable[Key]) -> None:
+        """Begin anew, with jobs that are there and were not looked at yet."""
+        for model in getattr(self, "_scaled", {}):
+            self._metrics.forget(model)
+        self._unseen = set(unseen)
+        self._jobs: dict[Key, JobWork] = {}
+        self._of: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._scaled: dict[Key, Scaled] = {}
+        self._answers: dict[str, float | Blind | None] = {}
+
+    def put(self, job: Key, work: JobWork | None) -> Key | None:
+        """What is left of a job. The model that must be looked at again because its work begins or ends, if one must."""
+        self._unseen.discard(job)
+        before = self._jobs.pop(job, None)
+        touched = {_model(job, each) for each in (before, work) if each}
+        worked = {model: bool(self._of[model]) for model in touched}
+        if before:
+            self._of[_model(job, before)].discard(job)
+        if work:
+            self._jobs[job] = work
+            self._of[_model(job, work)].add(job)
+        requested = (work.gpu_seconds or 0.0) if work and (before is None or before.gpu_seconds is None) else 0.0
+        for model in touched & set(self._scaled):
+            self._metrics.work(model, self.work(model), requested if work and model == _model(job, work) else 0.0)
+        return next((model for model in touched if bool(self._of[model]) != worked[model]), None)
+
+    def work(self, model: Key) -> Work:
+        """Queued and running work of a model."""
+        jobs = [self._jobs[job] for job in self._of.get(model, ())]
+        seconds = [job.gpu_seconds for job in jobs if job.gpu_seconds is not None]
+        return Work(
+            items=sum(job.items for job in jobs),
+            gpu_seconds=sum(seconds) if len(seconds) == len(jobs) else None,
+            complete=not self._unseen,
+        )
+
+    def scaled(self, model: Key, scaled: Scaled | None) -> bool:
+        """Remember a decision; whether Prometheus must be asked something that it was not asked before."""
+        before = self._scaled.pop(model, None)
+        if scaled is None:
+            if before:
+                self._metrics.forget(model)
+            return False
+        self._scaled[model] = scaled
+        if before is None:
+            self._metrics.work(model, self.work(model), 0.0)
+        self._metrics.scaled(model, scaled.replicas, active=scaled.active)
+        return scaled.query is not None and (before is None or before.query != scaled.query)
+
+    def history(self, model: Key) -> tuple[Recommendation, ...]:
+        """What the demand asked for before."""
+        scaled = self._scaled.get(model)
+        return scaled.history if scaled else ()
+
+    def queries(self) -> dict[Key, str]:
+        """What shall be asked, by model."""
+        return {model: scaled.query for model, scaled in self._scaled.items() if scaled.query is not None}
+
+    def answered(self, query: str, answer: float | Blind | None) -> None:
+        """Remember what Prometheus said."""
+        self._answers[query] = answer
+
+    def demand(self, model: Key) -> float | Blind | None:
+        """What Prometheus said last of a model's demand."""
+        scaled = self._scaled.get(model)
+        return self._answers.get(scaled.query) if scaled and scaled.query is not None else None
+
+
+def _model(job: Key, work: JobWork) -> Key:
+    return Key(MODEL_DEPLOYMENTS.kind, job.namespace, work.model)
