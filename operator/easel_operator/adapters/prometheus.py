@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 import aiohttp
@@ -55,7 +56,8 @@ class HttpPrometheus:
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "cannot connect"
+        number = error.os_error.errno or 0  # asyncio's own text names the address once more
+        return os.strerror(number) if number > 0 else error.os_error.strerror or "cannot connect"
     return str(error) or type(error).__name__
 
 

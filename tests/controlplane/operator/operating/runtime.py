@@ -1,4 +1,4 @@
-"""A stand-in for the HTTP port of a runtime's pod, which answers `GET /model` as it is told."""
+"""A stand-in for the HTTP port of a runtime's pod, which answers `GET /model` and `GET /load` as it is told."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class RuntimePort:
 
     def __init__(self, address: str, port: int) -> None:
         self.status, self.answer = 503, report("Loading", "the model is loading")
+        self.load = {"running": 0, "waiting": 0}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(outer.answer).encode()
-                self.send_response(outer.status)
+                status, answer = (200, outer.load) if self.path == "/load" else (outer.status, outer.answer)
+                body = json.dumps(answer).encode()
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
