@@ -122,6 +122,12 @@ class Scaling(ApiModel):
             ),
             path="idleSeconds",
         ),
+        Rule(
+            cel="!has(self.engine) || self.engine != 'HPA' || !has(self.query)",
+            message="engine HPA takes no query; its external metric is easel_demand_gpu_seconds",
+            holds=lambda scaling: scaling.engine is not ScalingEngine.HPA or scaling.query is None,
+            path="query",
+        ),
     )
 
     engine: Annotated[
@@ -168,6 +174,10 @@ class Scaling(ApiModel):
 
 class ScalingStatus(ApiModel):
     """What scaling remembers."""
+
+    engine: Annotated[
+        ScalingEngine | None, Field(description="Who else writes the number of replicas, when the operator does not.")
+    ] = None
 
     idle_since: Annotated[
         str | None, Field(max_length=40, description="When the last job of this model ended, RFC 3339 in UTC.")

@@ -53,6 +53,18 @@ class SetDeletionCost:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepReplicas:
+    """Leave a Deployment's number of replicas as it is when it is not ours to say any more.
+
+    An applied field that its only manager gives up falls back to its default, which is one replica.
+    """
+
+    reference: Reference
+    uid: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete an object, unless another has taken its name since it was observed."""
 
@@ -81,4 +93,4 @@ class RecordEvent:
     message: str
 
 
-Action = Apply | Suspend | SetDeletionCost | Delete | ApplyStatus | RecordEvent
+Action = Apply | Suspend | SetDeletionCost | KeepReplicas | Delete | ApplyStatus | RecordEvent

@@ -29,6 +29,10 @@ WATCHED_NAMESPACE: tuple[Permission, ...] = (
     Permission("batch", ("jobs",), _OWN, "the worker of a job"),
     Permission("", ("services",), _OWN, "the address of a model's replicas"),
     Permission("policy", ("poddisruptionbudgets",), _OWN, "one replica is disrupted at a time"),
+    Permission("keda.sh", ("scaledobjects",), ("get", "create", "patch", "delete"), "spec.scaling.engine KEDA"),
+    Permission(
+        "autoscaling", ("horizontalpodautoscalers",), ("get", "create", "patch", "delete"), "spec.scaling.engine HPA"
+    ),
     Permission("networking.k8s.io", ("networkpolicies",), _OWN, "who reaches a runtime"),
     Permission("", ("pods",), _WATCH, "why a runtime or a worker does not start"),
     Permission("", ("pods",), ("patch",), "which replica goes first when a model is scaled down"),

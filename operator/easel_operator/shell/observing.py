@@ -9,10 +9,11 @@ from typing import Any
 
 from easel_api.errors import EaselError
 from easel_api.generationjob import GenerationJobSpec
-from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.validation import model_problems
 from easel_operator.core import parsing
 from easel_operator.core.decision import parse_timestamp
+from easel_operator.core.model.scalers import SCALERS
 from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
 from easel_operator.core.pods import create_trouble, mount_trouble
 from easel_operator.core.resources import (
@@ -23,6 +24,8 @@ from easel_operator.core.resources import (
     NETWORK_POLICIES,
     SERVICES,
     Key,
+    Reference,
+    Resource,
 )
 from easel_operator.ports.cluster import Cluster
 
@@ -52,10 +55,12 @@ class Observer:
         found = {resource: self._cache.get(resource, key.namespace, key.name) for resource in MODEL_CHILDREN}
         runtime, spec = found[DEPLOYMENTS], parsing.model_spec(raw, _model_problems)
         scales = not isinstance(spec, Problem) and spec.scaling is not None
+        status = parsing.model_status(raw)
+        found |= await self._scalers(key, spec, status)
         return ModelView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
-            status=parsing.model_status(raw),
+            status=status,
             children={resource.kind: parsing.child_of(child) for resource, child in found.items() if child},
             counts=parsing.counts_of(runtime) if runtime else None,
             pods=await self._prober.ask(self._pods(key), loads=scales),
@@ -75,6 +80,18 @@ class Observer:
             batch_job=await self._batch_job(key, pods, now),
             pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in pods]),
         )
+
+    async def _scalers(
+        self, key: Key, spec: ModelDeploymentSpec | Problem, status: ModelDeploymentStatus
+    ) -> dict[Resource, Raw | None]:
+        """Asked for and not watched: a cluster without KEDA has no such kind."""
+        wanted = None if isinstance(spec, Problem) or spec.scaling is None else spec.scaling.engine
+        engines = {engine for engine in (wanted, status.scaling and status.scaling.engine) if engine in SCALERS}
+        return {
+            SCALERS[engine]: await self._cluster.get(Reference(SCALERS[engine], key.namespace, key.name))
+            for engine in engines
+            if engine
+        }
 
     def _pods(self, key: Key) -> tuple[Pod, ...]:
         return tuple(parsing.pod_of(pod) for pod in self._cache.pods(key))

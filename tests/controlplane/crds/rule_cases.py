@@ -204,6 +204,7 @@ CREATING = [
     mdep(HPA_ZERO, scaled(engine="HPA", minReplicas=1), scaled(engine="HPA")),
     mdep(HPA_ZERO, scaled(engine="KEDA", minReplicas=0), scaled(engine="HPA", minReplicas=0)),
     mdep("engine HPA takes no idleSeconds, since it never scales to zero", scaled(idleSeconds=600), scaled(engine="HPA", minReplicas=1, idleSeconds=600)),
+    mdep("engine HPA takes no query; its external metric is easel_demand_gpu_seconds", scaled(engine="KEDA", query="x"), scaled(engine="HPA", minReplicas=1, query="x")),
     mdep(SCALED, model(scaling={"maxReplicas": 4}, replicas=1), model(scaling={"maxReplicas": 4}, replicas=2)),
     mdep(SCALED, model(replicas=0), model(scaling={"maxReplicas": 4}, replicas=0)),
     mdep(

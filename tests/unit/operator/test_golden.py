@@ -10,13 +10,16 @@ import pytest
 import yaml
 from operator_views import configuration, environment, job_spec, job_view, model_spec, model_view
 
+from easel_api.scaling import Scaling
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Environment
 from easel_operator.core.job.batchjob import batch_job
 from easel_operator.core.job.choice import Chosen
 from easel_operator.core.model.decide import children
+from easel_operator.core.model.scalers import scaler
 from easel_operator.core.observed import Problem
+from easel_operator.core.scaling.hours import bounds_at
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
 
@@ -49,6 +52,13 @@ def models(spec: dict[str, Any]) -> list[Manifest]:
     return list(children(view, view.spec, profile, Environment(environment().now, settings), view.spec.replicas))
 
 
+def scalers(**scaling: Any) -> list[Manifest]:
+    made = Scaling.model_validate({"maxReplicas": 4, "minReplicas": 1, "targetBacklogSeconds": 90} | scaling)
+    settings = configuration(prometheus_url="http://prometheus-operated.monitoring.svc:9090")
+    bounds = bounds_at(made, environment().now)
+    return [scaler(model_view().identity, made, bounds, settings, awake=awake) for awake in (True, False)]
+
+
 def jobs(spec: dict[str, Any]) -> list[Manifest]:
     made = job_spec(**spec)
     return [batch_job(job_view().identity, made, Chosen("studio", "WarmReplica"), configuration())]
@@ -64,6 +74,8 @@ CLAIMS: dict[str, Any] = {
 CASES = {
     "model-cpu": lambda: models({}),
     "model-gpu": lambda: models(GPU),
+    "scaler-keda": lambda: scalers(engine="KEDA", minReplicas=0, idleSeconds=120),
+    "scaler-hpa": lambda: scalers(engine="HPA")[:1],
     "job-s3": lambda: jobs({}),
     "job-claims": lambda: jobs(CLAIMS),
 }

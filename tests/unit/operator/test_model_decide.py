@@ -14,8 +14,8 @@ from easel_api.errors import ErrorReport
 from easel_api.modeldeployment import ModelDeploymentStatus
 from easel_api.scaling import ScalingStatus
 from easel_api.tasks import Task
-from easel_operator.core.actions import Apply, ApplyStatus, SetDeletionCost
-from easel_operator.core.decision import Refusal
+from easel_operator.core.actions import Apply, ApplyStatus, Delete, KeepReplicas, SetDeletionCost
+from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.model.decide import children
 from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.observed import DeploymentCounts, Loaded, ModelView, NotLoaded, Problem, Termination, Trouble
@@ -311,3 +311,93 @@ def test_what_a_step_costs_is_kept_from_the_first_word() -> None:
     assert isinstance(reached, ModelView)
     another = replace(LOADED, step_seconds=(("128x128", 0.07),))
     assert decide(replace(reached, pods=(replace(reached.pods[0], probe=another),)), environment()).settled
+
+
+KEDA: dict[str, Any] = {"maxReplicas": 4, "engine": "KEDA"}
+HPA: dict[str, Any] = {"maxReplicas": 4, "minReplicas": 1, "engine": "HPA"}
+
+
+def applied(decision: Decision, kind: str) -> dict[str, Any]:
+    found = [each.manifest for each in decision.actions if isinstance(each, Apply)]
+    return next(manifest.body for manifest in found if manifest.resource.kind == kind)
+
+
+def handed(scaling: dict[str, Any], current: int = 2, **changes: Any) -> ModelView:
+    """A model with an Operator's replicas that is to be scaled by somebody else from now on."""
+    return replace(scaled(current), spec=model_spec(scaling=scaling), **changes)
+
+
+def settled(view: ModelView) -> ModelView:
+    """Where a model ends up; its Deployment's controller keeps up."""
+    for _ in range(3):
+        made = after(view, decide(view, environment()))
+        assert isinstance(made, ModelView)
+        if (view := replace(made, counts=view.counts)) and decide(view, environment()).settled:
+            return view
+    raise AssertionError("does not settle")
+
+
+@pytest.mark.parametrize("scaling", [KEDA, HPA])
+def test_somebody_else_is_the_only_writer_of_replicas(scaling: dict[str, Any]) -> None:
+    decision = decide(handed(scaling), environment())
+    assert "replicas" not in applied(decision, "Deployment")["spec"]
+    assert kinds(decision)[0] == "KeepReplicas"
+    assert next(each for each in decision.actions if isinstance(each, KeepReplicas)).replicas == 2
+    assert status_of(decision)["replicas"]["desired"] == 2
+    assert status_of(decision)["scaling"] == {"engine": scaling["engine"]}
+    assert "KeepReplicas" not in kinds(decide(settled(handed(scaling)), environment()))
+
+
+def test_work_and_loading_keep_kedas_scaler_active() -> None:
+    def annotations(view: ModelView) -> dict[str, str]:
+        return dict(applied(decide(view, environment()), "ScaledObject")["metadata"]["annotations"])
+
+    forced = {"autoscaling.keda.sh/force-activation": "true"}
+    assert forced.items() <= annotations(handed(KEDA, work=WORK)).items()
+    assert forced.items() <= annotations(handed(KEDA, work=replace(WORK, items=0, complete=False))).items()
+    assert not forced.items() <= annotations(handed(KEDA)).items()
+    asleep = handed(KEDA)
+    assert forced.items() <= annotations(replace(asleep, pods=(pod("studio-9", running=True),))).items()
+
+
+@pytest.mark.parametrize(
+    ("scaling", "conditions", "expected"),
+    [
+        (KEDA, [], ("Unknown", "Asking")),
+        (KEDA, [("Ready", "True", "ScaledObjectReady")], ("True", "DemandKnown")),
+        (KEDA, [("Ready", "False", "TriggerError")], ("False", "TriggerError")),
+        (KEDA, [("Ready", "Unknown", "PartialTriggerError")], ("False", "PartialTriggerError")),
+        (
+            KEDA,
+            [("Ready", "True", "x"), ("HPAActive", "False", "FailedGetExternalMetric")],
+            ("False", "FailedGetExternalMetric"),
+        ),
+        (KEDA, [("Ready", "True", "x"), ("Active", "False", "ScalerNotActive")], ("True", "DemandKnown")),
+        (HPA, [("ScalingActive", "True", "ValidMetricFound")], ("True", "DemandKnown")),
+        (HPA, [("ScalingActive", "False", "FailedGetExternalMetric")], ("False", "FailedGetExternalMetric")),
+        (HPA, [("AbleToScale", "False", "FailedGetScale")], ("False", "FailedGetScale")),
+        (HPA, [("ScalingActive", "False", "ScalingDisabled")], ("True", "DemandKnown")),
+    ],
+)
+def test_what_a_scaler_says_is_told(
+    scaling: dict[str, Any], conditions: list[tuple[str, str, str]], expected: tuple[str, str]
+) -> None:
+    view = after(handed(scaling), decide(handed(scaling), environment()))
+    assert isinstance(view, ModelView)
+    kind = "ScaledObject" if scaling is KEDA else "HorizontalPodAutoscaler"
+    told = [{"type": name, "status": status, "reason": reason} for name, status, reason in conditions]
+    child = view.children[kind]
+    spoken = replace(child, body=child.body | {"status": {"conditions": told}})
+    view = replace(view, children=view.children | {kind: spoken}, status=ModelDeploymentStatus())
+    assert said(decide(view, environment()))["AutoscalingActive"] == expected
+
+
+def test_a_scaler_that_is_not_asked_any_more_goes() -> None:
+    view = settled(handed(KEDA))
+    for spec in (model_spec(replicas=2), model_spec(scaling={"maxReplicas": 4})):
+        decision = decide(replace(view, spec=spec), environment())
+        deleted = [action for action in decision.actions if isinstance(action, Delete)]
+        assert [action.reference.resource.kind for action in deleted] == ["ScaledObject"]
+        assert applied(decision, "Deployment")["spec"]["replicas"] == 2
+    changed = decide(replace(view, spec=model_spec(scaling=HPA)), environment())
+    assert kinds(changed)[:2] == ["Delete", "KeepReplicas"]

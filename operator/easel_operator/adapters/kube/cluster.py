@@ -8,7 +8,16 @@ from typing import Any, assert_never
 from urllib.parse import quote
 
 from easel_api.errors import NotFound
-from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, SetDeletionCost, Suspend
+from easel_operator.core.actions import (
+    Action,
+    Apply,
+    ApplyStatus,
+    Delete,
+    KeepReplicas,
+    RecordEvent,
+    SetDeletionCost,
+    Suspend,
+)
 from easel_operator.core.labels import DELETION_COST, FIELD_MANAGER
 from easel_operator.core.manifests import digest
 from easel_operator.core.resources import Reference, Resource
@@ -53,6 +62,8 @@ class KubeCluster:
                 await self._patch(_path(action.reference), body, MERGE)
             case SetDeletionCost():
                 await self._set_deletion_cost(action)
+            case KeepReplicas():
+                await self._keep_replicas(action)
             case Delete():
                 await self._delete(action)
             case ApplyStatus():
@@ -124,6 +135,18 @@ class KubeCluster:
         metadata = {"uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
         with contextlib.suppress(NotFound):  # a pod that is gone costs nothing
             await self._patch(_path(action.reference), {"metadata": metadata}, MERGE)
+
+    async def _keep_replicas(self, action: KeepReplicas) -> None:
+        resource, name = action.reference.resource, action.reference.name
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": name, "uid": action.uid},
+            "spec": {"replicas": action.replicas},
+        }
+        # Another manager's name; whoever scales next takes the field from it.
+        query = {"fieldManager": f"{FIELD_MANAGER}-handover", "force": "true"}
+        await self._transport.request("PATCH", _path(action.reference), body, query=query, content_type=APPLY)
 
     async def _delete(self, action: Delete) -> None:
         options = {"preconditions": {"uid": action.uid}, "propagationPolicy": "Background"}

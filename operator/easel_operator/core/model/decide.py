@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
-from easel_api.scaling import ScalingEngine
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Manifest
 from easel_operator.core.configuration import RuntimeProfile
@@ -49,14 +48,11 @@ def plan(view: ModelView, environment: Environment) -> tuple[ModelDeploymentSpec
             f"spec.runtimeProfile: there is no profile {view.spec.runtime_profile}; the platform offers "
             f"{', '.join(sorted(profiles)) or 'none'}",
         )
-    scaling = view.spec.scaling
-    if scaling is not None and scaling.engine is not ScalingEngine.OPERATOR:
-        return Problem("Unsupported", f"spec.scaling.engine: {scaling.engine.value} is not supported yet; use Operator")
     return view.spec, profile
 
 
 def children(
-    view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int
+    view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int | None
 ) -> tuple[Manifest, ...]:
     """Everything that serves the model; the policy first, so that no runtime is ever reachable without it."""
     configuration = environment.configuration
@@ -69,14 +65,16 @@ def children(
 
 
 def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Decision:
-    wanted = wanted_replicas(view, spec, environment.now)
-    manifests = children(view, spec, profile, environment, wanted.replicas)
+    wanted = wanted_replicas(view, spec, environment)
+    manifests = children(view, spec, profile, environment, wanted.rendered)
+    if wanted.scaler:
+        manifests += (sealed(wanted.scaler),)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
     changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in manifests)))
     replicas = replication(view, wanted, runtime_hash(view.identity, spec, profile, environment.configuration))
     written = _write(view, serving_status(view, spec, replicas, environment))
     return Decision(
-        (() if view.refusal else wanted.costs) + changes + written.actions,
+        (() if view.refusal else wanted.first) + changes + written.actions,
         min(filter(None, (_look_again(replicas), wanted.look_again)), default=None),
         (*(f"apply {action.manifest.resource.kind}" for action in changes), *written.reasons),
         scaled=wanted.scaled,

@@ -27,9 +27,13 @@ _NOT_THE_RUNTIMES = {"replicas", "scaling", "rollout", "runtimeProfile"}
 
 
 def deployment(
-    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration, replicas: int
+    owner: Identity,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    configuration: Configuration,
+    replicas: int | None,
 ) -> Manifest:
-    """Renders the Deployment."""
+    """Renders the Deployment; `replicas` None leaves their number to somebody else."""
     template = _template(owner, spec, profile, configuration)
     return Manifest(
         DEPLOYMENTS,
@@ -38,7 +42,7 @@ def deployment(
             "kind": DEPLOYMENTS.kind,
             "metadata": child_metadata(owner),
             "spec": {
-                "replicas": replicas,
+                **({} if replicas is None else {"replicas": replicas}),
                 "revisionHistoryLimit": 2,
                 "selector": {"matchLabels": labels.selecting_model(owner.name)},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec.rollout.strategy)},

@@ -8,17 +8,22 @@ from datetime import datetime
 from easel_api import conditions
 from easel_api.conditions import ConditionType
 from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_api.scaling import Scaling, ScalingStatus
-from easel_operator.core.actions import SetDeletionCost
+from easel_api.scaling import Scaling, ScalingEngine, ScalingStatus
+from easel_operator.core.actions import Action, Delete, KeepReplicas, Manifest, SetDeletionCost
 from easel_operator.core.conditions import Says
-from easel_operator.core.decision import Scaled, parse_timestamp, timestamp
-from easel_operator.core.observed import ModelView, NotLoaded, Pod
-from easel_operator.core.resources import DEPLOYMENTS, PODS, Reference
+from easel_operator.core.decision import Environment, Scaled, parse_timestamp, timestamp
+from easel_operator.core.observed import Child, ModelView, NotLoaded, Pod
+from easel_operator.core.resources import DEPLOYMENTS, PODS, Reference, Resource
+from easel_operator.core.scaling.hours import Bounds, bounds_at
 from easel_operator.core.scaling.policy import Scale, Seen, scale
 from easel_operator.core.scaling.query import demand_query
 
+from .scalers import SCALERS, complaint, has_spoken, scaler
+
 LOADING = "Loading"
 """Reason of a runtime that is on its way."""
+LISTEN_SECONDS = 60.0
+"""How soon a scaler, which is not watched since its kind may not exist, is looked at again."""
 SILENT_COST = 1000
 """Deletion cost of a replica that does not say what it holds: more than any engine takes."""
 
@@ -28,27 +33,88 @@ class Wanted:
     """The number of replicas, and everything that follows from it."""
 
     replicas: int
+    rendered: int | None
+    """What the Deployment says; None leaves it to the scaler."""
+    scaler: Manifest | None = None
+    first: tuple[Action, ...] = ()
+    """What is done before the children change."""
     says: tuple[Says, ...] = ()
     status: ScalingStatus | None = None
     scaled: Scaled | None = None
-    costs: tuple[SetDeletionCost, ...] = ()
     look_again: float | None = None
 
 
-def wanted_replicas(view: ModelView, spec: ModelDeploymentSpec, now: datetime) -> Wanted:
-    """As many as the specification says, or as demand asks for."""
-    if spec.scaling is None:
-        return Wanted(spec.replicas)
+def wanted_replicas(view: ModelView, spec: ModelDeploymentSpec, environment: Environment) -> Wanted:
+    """As many as the specification says, as demand asks for, or as somebody else decides."""
+    scaling = spec.scaling
+    if scaling is None:
+        return Wanted(spec.replicas, spec.replicas, first=_dismissed(view, None))
+    if scaling.engine is ScalingEngine.OPERATOR:
+        return _by_demand(view, scaling, environment.now)
+    return _by_another(view, scaling, environment)
+
+
+def _by_demand(view: ModelView, scaling: Scaling, now: datetime) -> Wanted:
     current = _current(view)
-    verdict = scale(spec.scaling, _seen(view, current, now))
+    verdict = scale(scaling, _seen(view, current, now))
+    costs = _costs(view) if current is not None and verdict.replicas < current else ()
     return Wanted(
         verdict.replicas,
+        verdict.replicas,
+        first=_dismissed(view, None) + costs,
         says=_says(view, verdict),
         status=_remembered(verdict),
-        scaled=_scaled(view, spec.scaling, verdict),
-        costs=_costs(view) if current is not None and verdict.replicas < current else (),
-        look_again=(verdict.bounds.until - now).total_seconds() if verdict.bounds.until else None,
+        scaled=_scaled(view, scaling, verdict),
+        look_again=_seconds_until(verdict.bounds, now),
     )
+
+
+def _by_another(view: ModelView, scaling: Scaling, environment: Environment) -> Wanted:
+    kind, current, bounds = SCALERS[scaling.engine], _current(view), bounds_at(scaling, environment.now)
+    seen = _seen(view, current, environment.now)
+    awake = bool(seen.work.items) or not seen.work.complete or seen.loading
+    before, child = view.status.scaling, view.children.get(kind.kind)
+    told = complaint(kind, child.body) if child else None
+    handover: tuple[Action, ...] = ()
+    if current is not None and (before is None or before.engine is not scaling.engine):
+        uid = view.children[DEPLOYMENTS.kind].uid
+        handover = (KeepReplicas(Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name), uid, current),)
+    return Wanted(
+        1 if current is None else current,
+        None,
+        scaler=scaler(view.identity, scaling, bounds, environment.configuration, awake=awake),
+        first=_dismissed(view, kind) + handover,
+        says=(_said_by(scaling.engine, child, told),),
+        status=ScalingStatus(engine=scaling.engine),
+        scaled=Scaled(1 if current is None else current, active=told is None),
+        look_again=min(filter(None, (_seconds_until(bounds, environment.now), LISTEN_SECONDS))),
+    )
+
+
+def _seconds_until(bounds: Bounds, now: datetime) -> float | None:
+    return (bounds.until - now).total_seconds() if bounds.until else None
+
+
+def _dismissed(view: ModelView, kept: Resource | None) -> tuple[Delete, ...]:
+    """Scalers that are not asked any more."""
+    return tuple(
+        Delete(Reference(kind, view.identity.namespace, view.identity.name), child.uid)
+        for kind in SCALERS.values()
+        if kind != kept
+        and (child := view.children.get(kind.kind))
+        and child.owner_uid == view.identity.uid
+        and not child.deleting
+    )
+
+
+def _said_by(engine: ScalingEngine, child: Child | None, told: tuple[str, str] | None) -> Says:
+    kind = SCALERS[engine].kind
+    if child is None or not has_spoken(child.body):
+        message = f"the {kind} was not seen by its controller yet; is {engine.value} installed?"
+        return Says(ConditionType.AUTOSCALING_ACTIVE, "Unknown", "Asking", message)
+    if told:
+        return Says(ConditionType.AUTOSCALING_ACTIVE, "False", told[0], f"the {kind} says: {told[1]}")
+    return Says(ConditionType.AUTOSCALING_ACTIVE, "True", "DemandKnown", f"the {kind} scales the model")
 
 
 def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from easel_api.scaling import Scaling
@@ -94,7 +94,8 @@ def scale(scaling: Scaling, seen: Seen) -> Scale:
     bounds = bounds_at(scaling, seen.now)
     idle_since = _idle_since(seen)
     if seen.current is None:
-        return Scale(max(bounds.least, 1), bounds, asks=False, idle_since=idle_since)
+        first = max(bounds.least, 1)
+        return Scale(first, bounds, asks=_asks(scaling, replace(seen, current=first), bounds), idle_since=idle_since)
     woken = max(seen.current, 1 if seen.work.items else 0)
     held = bounds.clip(woken)
     if not _asks(scaling, seen, bounds):

@@ -13,6 +13,8 @@ from easel_api.scaling import Scaling
 
 BACKLOG = "easel_backlog_gpu_seconds"
 REQUESTED = "easel_requested_gpu_seconds_total"
+DEMAND = "easel_demand_gpu_seconds"
+"""The external metric of a HorizontalPodAutoscaler; an adapter makes it of the same expression."""
 RATE_WINDOW = "10m"
 
 

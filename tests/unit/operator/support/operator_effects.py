@@ -9,7 +9,16 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from easel_operator.core import parsing
-from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, RecordEvent, SetDeletionCost, Suspend
+from easel_operator.core.actions import (
+    Action,
+    Apply,
+    ApplyStatus,
+    Delete,
+    KeepReplicas,
+    RecordEvent,
+    SetDeletionCost,
+    Suspend,
+)
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.job.decide import decide as decide_job
 from easel_operator.core.model.decide import decide as decide_model
@@ -41,6 +50,11 @@ def _one(view: View, action: Action) -> View:
             assert isinstance(view, JobView)
             assert view.batch_job is not None
             return replace(view, batch_job=replace(view.batch_job, suspended=action.suspended))
+        case KeepReplicas():
+            return view
+        case Delete() if isinstance(view, ModelView):
+            kept = {kind: child for kind, child in view.children.items() if kind != action.reference.resource.kind}
+            return replace(view, children=kept)
         case Delete():
             assert isinstance(view, JobView)
             return replace(view, batch_job=None)
@@ -63,6 +77,10 @@ def _applied(view: View, action: Apply) -> View:
         assert action.manifest.resource == JOBS
         assert view.batch_job is None, "a second Job"
         return replace(view, batch_job=parsing.batch_job_of(raw))
+    before = view.children.get(action.manifest.resource.kind)
+    if before is not None and action.manifest.resource == DEPLOYMENTS and "replicas" not in raw["spec"]:
+        # Somebody else's field, as `KeepReplicas` made it.
+        raw = raw | {"spec": raw["spec"] | {"replicas": before.body["spec"].get("replicas", 1)}}
     counts = parsing.counts_of(raw) if action.manifest.resource == DEPLOYMENTS else view.counts
     return replace(view, children=view.children | {action.manifest.resource.kind: parsing.child_of(raw)}, counts=counts)
 

@@ -25,6 +25,7 @@ from easel_operator.core.observed import (
     Termination,
     Trouble,
 )
+from easel_operator.core.scaling.policy import Blind, Work
 
 TROUBLES = st.none() | st.sampled_from(
     [Trouble("ImagePullBackOff", "x"), Trouble("Unschedulable", "y"), Trouble("CrashLoopBackOff", "z")]
@@ -127,11 +128,30 @@ HASHES = (
 )
 
 
+SCALINGS: st.SearchStrategy[dict[str, Any] | None] = st.sampled_from(
+    [
+        None,
+        None,
+        {"maxReplicas": 3, "idleSeconds": 20_000},
+        {"maxReplicas": 2, "minReplicas": 2},
+        {"maxReplicas": 3, "engine": "KEDA"},
+        {"maxReplicas": 3, "minReplicas": 1, "engine": "HPA"},
+    ]
+)
+"""Idle times are longer than any clock of a test turns."""
+
+
 @st.composite
 def model_views(draw: st.DrawFn) -> ModelView:
-    replicas = draw(st.integers(0, 3))
+    scaling = draw(SCALINGS)
+    scaled = {"scaling": scaling} if scaling else {"replicas": draw(st.integers(0, 3))}
     profile = draw(st.sampled_from(["default", "default", "unknown"]))
-    view = model_view(model_spec(replicas=replicas, runtimeProfile=profile), refusal=draw(REFUSALS))
+    view = model_view(model_spec(runtimeProfile=profile, **scaled), refusal=draw(REFUSALS))
+    view = replace(
+        view,
+        work=draw(st.builds(Work, st.integers(0, 3), st.none() | st.floats(0, 900), st.booleans())),
+        demand=draw(st.none() | st.just(Blind("NoData", "nothing")) | st.floats(0, 900)),
+    )
     if profile == "default" and draw(st.booleans()):
         made = after(view, decide(view, environment()))
         assert isinstance(made, ModelView)
