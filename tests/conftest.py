@@ -112,3 +112,12 @@ def cluster(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> 
     except EnvironmentFault as fault:
         pytest.skip(f"no node on this machine: {fault}")
     return node_cluster.up(State(default_state_folder()), progress)
+
+
+@pytest.fixture(scope="session")
+def prometheus_program(progress: Callable[[str], None]) -> Path:
+    """Prometheus itself; `easel_cluster.prometheus` runs it."""
+    try:
+        return debian.unpacked("prometheus", "prometheus", progress)
+    except EnvironmentFault as fault:
+        pytest.skip(f"no Prometheus: {fault}")

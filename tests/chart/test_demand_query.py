@@ -52,6 +52,10 @@ def test_backlog_and_what_comes_in_during_the_target(promtool: Path, tmp_path: P
     answer(promtool, tmp_path, {backlog(): "90x100", requested(): "0+30x100"}, [90 + 120], after="15m")
 
 
+def test_work_that_is_done_counts_for_nothing(promtool: Path, tmp_path: Path) -> None:
+    answer(promtool, tmp_path, {backlog(): "90x20 0x40", requested(): "0+30x20 600x40"}, [0], after="8m")
+
+
 def test_a_series_that_was_seen_once_hides_no_backlog(promtool: Path, tmp_path: Path) -> None:
     answer(promtool, tmp_path, {backlog(): "90", requested(): "30"}, [90], after="0s")
 

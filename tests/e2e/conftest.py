@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from easel_cluster.cluster import Cluster
+from easel_cluster.namespaces import HOST_ADDRESS
+from easel_cluster.prometheus import PrometheusProcess
 from easel_installed import manifests
 from easel_installed.counting import Counting
-from easel_installed.places import load_images, site_on
-from easel_installed.site import Site
+from easel_installed.places import PROMETHEUS_PORT, load_images, site_on
+from easel_installed.site import SYSTEM, Site
 
 MODEL = "studio-mini"
 
@@ -45,6 +49,15 @@ def counting(site: Site, model: str) -> Iterator[Counting]:
     with Counting(site.kubectl, site.namespace) as counts:
         counts.wait_for_first_reading()
         yield counts
+
+
+@pytest.fixture
+def prometheus(site: Site, prometheus_program: Path, tmp_path: Path) -> Iterator[PrometheusProcess]:
+    service = json.loads(site.kubectl("get", "service", "easel-operator", "-n", SYSTEM, "-o", "json"))
+    target = f"{service['spec']['clusterIP']}:9090"
+    process = PrometheusProcess(prometheus_program, tmp_path, PROMETHEUS_PORT, [target], HOST_ADDRESS).start()
+    yield process
+    process.stop()
 
 
 @pytest.hookimpl(wrapper=True)

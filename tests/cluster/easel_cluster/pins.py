@@ -63,6 +63,8 @@ TOOLS: dict[str, Tool] = {
         Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
         # What GitOps tools make of an object's status, by their own libraries.
         Tool("health", "health", "easel.dev/tests/cluster/health"),
+        Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator"),
+        Tool("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter"),
         Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Tool("buildkitd", "images", "github.com/moby/buildkit/cmd/buildkitd"),
         Tool("buildctl", "images", "github.com/moby/buildkit/cmd/buildctl"),

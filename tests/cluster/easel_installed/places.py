@@ -27,6 +27,8 @@ from easel_installed.site import STORE_SERVICE, Manifest, Site
 
 NAMESPACE = "art"
 BUCKET = "art"
+PROMETHEUS_PORT = 7090
+"""Where tests that need a Prometheus start one, on this machine's side of the node cluster's link."""
 BUILT_OPERATOR, BUILT_RUNTIME = "docker.io/easel/operator:dev", "docker.io/easel/runtime:dev"
 
 
@@ -59,6 +61,7 @@ def site_on(cluster: launcher.Cluster, report: Report = tools.say) -> Site:
     bucket = Bucket(cluster.s3, BUCKET, f"http://{STORE_SERVICE}:{port}")
     values = image_values(BUILT_OPERATOR, BUILT_RUNTIME)
     # The tag stays when the code changes, so that nothing else would start a new operator.
+    values["monitoring"] = {"prometheus": {"url": f"http://{launcher.HOST_ADDRESS}:{PROMETHEUS_PORT}"}}
     values["operator"] = {"podAnnotations": {"easel.dev/image-digest": loaded_digest(cluster, BUILT_OPERATOR)}}
     return Site(cluster.kubectl, helm, bucket, NAMESPACE, values)
 

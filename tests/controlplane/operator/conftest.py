@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from easel_cluster import debian, processes, tools
+from easel_cluster import processes, tools
 from easel_cluster.apionly import ApiServer, temporary_api_server
 from operating.place import Place
 from operating.process import OperatorProcess
@@ -97,11 +97,3 @@ def working(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         assert "a defect of the operator" not in said, said
     finally:
         operator.gone()
-
-
-@pytest.fixture(scope="session")
-def prometheus_program(progress: Callable[[str], None]) -> Path:
-    try:
-        return debian.unpacked("prometheus", "prometheus", progress)
-    except EnvironmentFault as fault:
-        pytest.skip(f"no Prometheus: {fault}")

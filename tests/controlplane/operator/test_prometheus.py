@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from easel_cluster import processes
-from operating.prometheus import Liar, PrometheusProcess, http
+from easel_cluster.prometheus import PrometheusProcess
+from operating.lying import Liar, http
 
 from easel_operator.adapters import prometheus as adapter
 from easel_operator.adapters.prometheus import HttpPrometheus

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from easel_cluster import processes
 from easel_cluster.apionly import ApiServer
+from easel_cluster.prometheus import PrometheusProcess
 from operating.place import Place
 from operating.process import OperatorProcess, until
-from operating.prometheus import PrometheusProcess
 from operating.rights import grant
 from operating.runtime import LOADED, RuntimePort
 
@@ -71,7 +71,9 @@ def scene(server: ApiServer, prometheus_program: Path, tmp_path: Path) -> Iterat
     http, port = processes.free_ports(2)
     settings = configuration(place, runtimeHttpPort=http, prometheusUrl=f"http://127.0.0.1:{port}")
     operator = OperatorProcess(settings, grant(place, server.kubeconfig, tmp_path), tmp_path)
-    prometheus = PrometheusProcess(prometheus_program, tmp_path / "prometheus", port, [settings["metricsPort"]])
+    prometheus = PrometheusProcess(
+        prometheus_program, tmp_path / "prometheus", port, [f"127.0.0.1:{settings['metricsPort']}"]
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(operator.gone)
         stack.callback(prometheus.stop)

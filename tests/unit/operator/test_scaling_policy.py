@@ -116,9 +116,8 @@ def test_a_model_without_work_sleeps_after_its_idle_time() -> None:
     assert scale(scaling(), replace(calm, work=BUSY, idle_since=NOW)).idle_since is None
 
 
-def test_the_rate_of_past_work_keeps_no_model_awake_but_a_query_of_ones_own_does() -> None:
+def test_a_query_of_ones_own_keeps_and_makes_a_model_awake() -> None:
     calm = seen(work=Work(), demand=30.0, history=steady(0), idle_since=NOW - timedelta(hours=1))
-    assert scale(scaling(), calm).replicas == 0
     assert scale(scaling(query="sum(others)"), calm).replicas == 1
     assert scale(scaling(query="sum(others)"), replace(calm, current=0)).replicas == 1
 

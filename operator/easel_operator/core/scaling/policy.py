@@ -133,8 +133,6 @@ def _wanted(scaling: Scaling, seen: Seen, demand: float, idle_since: datetime | 
     if seen.work.items:
         return max(wanted, 1)
     rested = idle_since is not None and seen.now - idle_since >= timedelta(seconds=scaling.idle_seconds)
-    if rested and scaling.query is None:
-        return 0  # The rate still tells of work that is done.
     return max(wanted, 0 if rested or not current else 1)
 
 

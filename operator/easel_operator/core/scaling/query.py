@@ -21,11 +21,11 @@ RATE_WINDOW = "10m"
 def demand_query(scaling: Scaling, namespace: str, name: str) -> str:
     """PromQL of the demand in GPU-seconds: the user's own, or ours. One element when there is data, else none.
 
-    `max` and not `sum`, since for a moment the series of two leaders may be there; and the rate of a series that was
+    Without a backlog the rate counts for nothing: it still tells of work that is done. `max` and not `sum`, since for a moment the series of two leaders may be there; and the rate of a series that was
     seen once is not known yet, which must not hide the backlog.
     """
     if scaling.query is not None:
         return scaling.query
     labels = f"{{namespace={json.dumps(namespace)},deployment={json.dumps(name)}}}"
     backlog, rate = f"max({BACKLOG}{labels})", f"max(rate({REQUESTED}{labels}[{RATE_WINDOW}]))"
-    return f"{backlog} + {scaling.target_backlog_seconds} * ({rate} or 0 * {backlog})"
+    return f"{backlog} + {scaling.target_backlog_seconds} * ({rate} or 0 * {backlog}) * ({backlog} > bool 0)"

@@ -1,43 +1,43 @@
-"""The real Prometheus as a process, and one that answers as it is told where the real one never would."""
+"""Prometheus from Debian as a process on this machine."""
 
 from __future__ import annotations
 
 import json
-import socketserver
 import subprocess
-import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from operating.process import until
+from easel_api.errors import Stalled
+from easel_cluster import processes
+from easel_cluster.controlplane import LOOPBACK
 
 
 @dataclass
 class PrometheusProcess:
-    """Scrapes some ports of this machine every second."""
+    """Scrapes some targets every second."""
 
     program: Path
     folder: Path
     port: int
-    targets: Iterable[int] = ()
+    targets: Iterable[str] = ()
+    """`HOST:PORT` each."""
+    address: str = LOOPBACK
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def start(self) -> PrometheusProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         config, log = self.folder / "prometheus.yaml", self.folder / "prometheus.log"
-        targets = [f"127.0.0.1:{port}" for port in self.targets]
-        job = {"job_name": "easel", "honor_labels": True, "static_configs": [{"targets": targets}]}
+        # As the chart's ServiceMonitor has it: the operator's series name the namespaces of models.
+        job = {"job_name": "easel", "honor_labels": True, "static_configs": [{"targets": list(self.targets)}]}
         config.write_text(
             yaml.safe_dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]})
         )
@@ -47,12 +47,13 @@ class PrometheusProcess:
                     self.program,
                     f"--config.file={config}",
                     f"--storage.tsdb.path={self.folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
+                    f"--web.listen-address={self.address}:{self.port}",
                 ],
                 stdout=written,
                 stderr=written,
             )
-        until(self.answers, f"Prometheus answers; see {log}")
+        if not processes.wait_for(self.answers, 40):
+            raise Stalled("Prometheus does not answer", where=str(log))
         return self
 
     def answers(self) -> bool:
@@ -74,35 +75,3 @@ class PrometheusProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
-
-
-class Liar:
-    """Answers every connection with the same bytes; `seconds` late, if at all."""
-
-    def __init__(self, answer: bytes, seconds: float = 0.0) -> None:
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                self.request.recv(65536)
-                time.sleep(seconds)
-                self.request.sendall(answer)
-
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> Liar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def http(status: str, body: Any) -> bytes:
-    """An answer; `body` is text or JSON."""
-    text = body if isinstance(body, str) else json.dumps(body)
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
