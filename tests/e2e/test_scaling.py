@@ -6,64 +6,42 @@ from collections.abc import Iterator
 
 import pytest
 from easel_cluster.prometheus import PrometheusProcess
-from easel_installed import manifests
+from easel_installed import manifests, scaled
 from easel_installed.counting import Counting
-from easel_installed.site import RUNTIME, Site, condition
+from easel_installed.site import Site, condition
 from easel_installed.waiting import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-MODEL = "sleeper"
-KIND = "modeldeployments.easel.dev"
 MADE = "easel_engine_generations_total{outcome=succeeded}"
-SCALING = {
-    "maxReplicas": 3,
-    "targetBacklogSeconds": 4,
-    "idleSeconds": 5,
-    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
-}
 
 
 @pytest.fixture
 def sleeper(site: Site, served: str, prometheus: PrometheusProcess) -> Iterator[str]:
     """A model that was loaded once and sleeps; the others stand aside, for the machine is small."""
     del prometheus
-    site.kubectl("scale", KIND, served, "--replicas=0", "-n", site.namespace)
-    site.apply(manifests.model(MODEL, scaling=SCALING, resources={"cpu": "200m", "memory": "3Gi"}))
-    site.wait_for_model(MODEL)
-    asleep(site)
-    yield MODEL
-    site.delete(KIND, MODEL)
-    site.kubectl("scale", KIND, served, "--replicas=1", "-n", site.namespace)
-
-
-def reason(site: Site, wanted: str = "Ready") -> str:
-    return condition(site.get(KIND, MODEL), wanted, "reason")
-
-
-def asleep(site: Site) -> None:
-    until("the model to sleep", lambda: reason(site) == "ScaledToZero" and not pods(site), seconds=120)
-
-
-def pods(site: Site) -> list[str]:
-    return [pod["metadata"]["name"] for pod in site.pods(RUNTIME, model=MODEL)]
+    site.kubectl("scale", scaled.KIND, served, "--replicas=0", "-n", site.namespace)
+    scaled.apply(site)
+    yield scaled.NAME
+    site.delete(scaled.KIND, scaled.NAME)
+    site.kubectl("scale", scaled.KIND, served, "--replicas=1", "-n", site.namespace)
 
 
 def test_zero_one_three_zero(site: Site, sleeper: str) -> None:
     with Counting(site.kubectl, site.namespace) as counting:
-        site.apply(manifests.job("burst", sleeper, site.store, count=320, steps=16, first_seed=5000))
-        until("the first replica", lambda: pods(site), seconds=10)
-        until("three replicas", lambda: len(pods(site)) == 3, seconds=120)
-        assert reason(site, "AutoscalingActive") == "DemandKnown"
+        site.apply(manifests.job("burst", sleeper, site.store, count=240, steps=8, first_seed=5000))
+        until("the first replica", lambda: scaled.pods(site), seconds=10)
+        until("three replicas", lambda: len(scaled.pods(site)) == 3, seconds=120)
+        assert scaled.reason(site, "AutoscalingActive") == "DemandKnown"
         ended = site.wait_for_end("burst", seconds=400)
         counting.settle()
     assert ended["status"]["phase"] == "Complete"
-    assert ended["status"]["items"]["succeeded"] == 320
-    shares = {pod: count for pod, count in counting.by_pod(MADE).items() if pod.startswith(f"{MODEL}-")}
+    assert ended["status"]["items"]["succeeded"] == 240
+    shares = {pod: count for pod, count in counting.by_pod(MADE).items() if pod.startswith(f"{scaled.NAME}-")}
     assert len(shares) == 3, shares
-    assert min(shares.values()) >= 16, f"a replica that came later did too little: {shares}"
-    assert sum(shares.values()) == 320, f"an item was made twice: {shares}"
-    asleep(site)
+    assert min(shares.values()) >= 8, f"a replica that came later did too little: {shares}"
+    assert sum(shares.values()) == 240, f"an item was made twice: {shares}"
+    scaled.await_sleep(site)
 
 
 def test_a_job_is_made_while_prometheus_is_down(site: Site, sleeper: str, prometheus: PrometheusProcess) -> None:
@@ -72,7 +50,9 @@ def test_a_job_is_made_while_prometheus_is_down(site: Site, sleeper: str, promet
     waiting = until("the job to say why it waits", lambda: condition(site.job("blind"), "Ready", "message"), seconds=10)
     assert sleeper in waiting
     assert site.wait_for_end("blind", seconds=240)["status"]["phase"] == "Complete"
-    until("blindness to be told", lambda: reason(site, "AutoscalingActive") == "PrometheusUnreachable", seconds=120)
-    assert len(pods(site)) == 1
+    until(
+        "blindness to be told", lambda: scaled.reason(site, "AutoscalingActive") == "PrometheusUnreachable", seconds=120
+    )
+    assert len(scaled.pods(site)) == 1
     prometheus.start()
-    asleep(site)
+    scaled.await_sleep(site)

@@ -26,20 +26,22 @@ class Manifest:
 class Apply:
     """Create or change a child by server-side apply.
 
-    `owned` is whether an observed object of that name is known to be ours. Without it nothing is taken from another
-    field manager: an object of a user that happens to have the same name is left alone, and the action fails.
+    `version` is the resource version in which an object of that name was seen to be ours; the write fails when it has another by
+    now, so that a process which was frozen while another one took over undoes nothing. Without it nothing is taken from
+    another field manager: an object of a user that happens to have the same name is left alone, and the action fails.
     """
 
     manifest: Manifest
-    owned: bool
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Stop or resume a batch Job, all other fields of which cannot change."""
+    """Stop or resume a batch Job, all other fields of which cannot change; fails when it is not in the version that was seen."""
 
     reference: Reference
     uid: str
+    version: str
     suspended: bool
 
 

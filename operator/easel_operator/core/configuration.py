@@ -33,11 +33,11 @@ class PodSelector(_Section):
 
 
 class LeaseTimes(_Section):
-    """Seconds of leader election; the defaults are those of Kubernetes' own controllers."""
+    """Seconds of leader election; the defaults have another process take over within 15 s."""
 
-    duration: Annotated[float, Field(gt=0)] = 15
+    duration: Annotated[float, Field(gt=0)] = 12
     """A lease that was not renewed for so long may be taken."""
-    renew_deadline: Annotated[float, Field(gt=0)] = 10
+    renew_deadline: Annotated[float, Field(gt=0)] = 8
     """A leader that could not renew for so long stops; shorter than `duration`, so that two never write at once."""
     retry: Annotated[float, Field(gt=0)] = 2
 

@@ -54,6 +54,7 @@ class Child:
     owner_uid: str
     rendered_hash: str
     deleting: bool
+    resource_version: str
     body: dict[str, Any] = field(repr=False)
 
 
@@ -164,6 +165,7 @@ class BatchJob:
     created: str
     suspended: bool
     deleting: bool
+    resource_version: str = ""
     active: int = 0
     ready: int = 0
     failed: int = 0

@@ -95,6 +95,7 @@ def child_of(raw: Raw) -> Child:
         owner_uid(raw),
         metadata.get("annotations", {}).get(labels.RENDERED, ""),
         "deletionTimestamp" in metadata,
+        metadata.get("resourceVersion", ""),
         raw,
     )
 
@@ -129,6 +130,7 @@ def batch_job_of(raw: Raw) -> BatchJob:
         created=metadata.get("creationTimestamp", ""),
         suspended=raw.get("spec", {}).get("suspend", False),
         deleting="deletionTimestamp" in metadata,
+        resource_version=metadata.get("resourceVersion", ""),
         active=status.get("active", 0),
         ready=status.get("ready", 0),
         failed=status.get("failed", 0),

@@ -54,10 +54,9 @@ class Measuring:
                 tasks.create_task(ask(query))
 
     def _judged(self, query: str, answer: float | Blind) -> float | Blind | None:
-        """One answer that is missing is no answer yet; several are a reason to say so."""
+        """One answer that is missing is no answer yet, as before the first scrape; several are a reason to say so."""
         now = time.monotonic()
         if not isinstance(answer, Blind):
             self._good[query] = now
             return answer
-        recent = now - self._good.get(query, -LONGEST_GAP.total_seconds()) < LONGEST_GAP.total_seconds()
-        return None if recent else answer
+        return None if now - self._good.setdefault(query, now) < LONGEST_GAP.total_seconds() else answer

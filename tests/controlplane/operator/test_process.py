@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +72,27 @@ def test_one_of_two_acts_and_the_other_takes_over(place: Place, start: Any) -> N
     lease = place.get("lease", "easel-operator") or {}
     assert lease["spec"]["holderIdentity"].startswith("second_")
     assert lease["spec"]["leaseTransitions"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_another_takes_over_within_fifteen_seconds(place: Place, start: Any, number: signal.Signals) -> None:
+    first = start(place, "first", leaseTimes={}).ready().leads()
+    second = start(place, "second", leaseTimes={}).ready()
+    place.model("studio")
+    place.serve("studio")
+    first.process.send_signal(number)
+    frozen = time.monotonic()
+    until(lambda: second.metric("easel_operator_leader") == 1.0, "the other leads", 20)
+    assert time.monotonic() - frozen < 15
+    place("scale", "mdep", "studio", "--replicas=2")
+    until(lambda: (place.get("deployment", "studio") or {})["spec"]["replicas"] == 2, "the other acts")
+    if number == signal.SIGSTOP:
+        version = (place.get("deployment", "studio") or {})["metadata"]["generation"]
+        first.process.send_signal(signal.SIGCONT)
+        assert first.process.wait(20) == 1
+        assert "could not be renewed" in first.tail()
+        assert (place.get("deployment", "studio") or {})["metadata"]["generation"] == version
+        assert second.metric("easel_operator_leader") == 1.0
 
 
 def test_sigterm_hands_the_lease_over(place: Place, start: Any) -> None:

@@ -55,7 +55,7 @@ def test_a_new_model_gets_its_children_the_policy_first() -> None:
     decision = decide(model_view(), environment())
     applied = [action.manifest.resource.kind for action in decision.actions if isinstance(action, Apply)]
     assert applied == ["NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
-    assert not any(action.owned for action in decision.actions if isinstance(action, Apply))
+    assert not any(action.version for action in decision.actions if isinstance(action, Apply))
     assert said(decision)["Ready"] == ("Unknown", "Progressing")
     assert said(decision)["Reconciling"] == ("True", "Progressing")
 
@@ -176,7 +176,7 @@ def test_a_changed_field_is_put_right_and_an_added_one_is_left() -> None:
     spec = child.body["spec"]
     drifted = replace(child, body=child.body | {"spec": spec | {"selector": {"app": "mine"}}})
     decision = decide(replace(view, children=view.children | {"Service": drifted}), environment())
-    assert [action.owned for action in decision.actions if isinstance(action, Apply)] == [True]
+    assert [action.version for action in decision.actions if isinstance(action, Apply)] == ["7"]
     defaulted = replace(child, body=child.body | {"spec": spec | {"sessionAffinity": "None", "type": "ClusterIP"}})
     assert kinds(decide(replace(view, children=view.children | {"Service": defaulted}), environment())) == []
 

@@ -118,7 +118,7 @@ def test_there_are_never_two_batch_jobs(states: list[JobView]) -> None:
         jobs = [action for action in decision.actions if isinstance(action, Apply)]
         assert len(jobs) <= 1
         assert all(action.manifest.reference.name == "mugs" for action in jobs)
-        assert all(action.manifest.resource == JOBS and not action.owned for action in jobs)
+        assert all(action.manifest.resource == JOBS and not action.version for action in jobs)
         assert not (jobs and view.batch_job is not None)
         view = after(view, decision)
         if view is None:

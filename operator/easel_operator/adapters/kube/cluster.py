@@ -58,8 +58,10 @@ class KubeCluster:
             case Apply():
                 await self._apply(action)
             case Suspend():
-                body = {"metadata": {"uid": action.uid}, "spec": {"suspend": action.suspended}}
-                await self._patch(_path(action.reference), body, MERGE)
+                seen = {"uid": action.uid, "resourceVersion": action.version}
+                await self._patch(
+                    _path(action.reference), {"metadata": seen, "spec": {"suspend": action.suspended}}, MERGE
+                )
             case SetDeletionCost():
                 await self._set_deletion_cost(action)
             case KeepReplicas():
@@ -98,9 +100,10 @@ class KubeCluster:
         return any(item["name"] == resource.plural for item in found["resources"])
 
     async def _apply(self, action: Apply) -> None:
-        path = _path(action.manifest.reference)
+        path, body = _path(action.manifest.reference), action.manifest.body
+        seen = {"resourceVersion": action.version} if action.version else {}
         try:
-            await self._patch(path, action.manifest.body, APPLY, force=action.owned)
+            await self._patch(path, body | {"metadata": body["metadata"] | seen}, APPLY, force=bool(action.version))
         except NameTaken:
             # Somebody changed a field of our own child, and it was not in view yet: it is ours to change back.
             if not await self._is_ours(action):
@@ -131,10 +134,12 @@ class KubeCluster:
         await self._transport.request("PATCH", path, body, query=query, content_type=content_type)
 
     async def _set_deletion_cost(self, action: SetDeletionCost) -> None:
-        # The uid is a condition of the write: the pod, and no other that took its name.
-        metadata = {"uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
-        with contextlib.suppress(NotFound):  # a pod that is gone costs nothing
-            await self._patch(_path(action.reference), {"metadata": metadata}, MERGE)
+        resource, name = action.reference.resource, action.reference.name
+        # The uid is a condition of the write: this pod, and no other that took its name.
+        metadata = {"name": name, "uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+        with contextlib.suppress(NotFound, Changed):  # a pod that is gone costs nothing
+            await self._patch(_path(action.reference), body, APPLY, force=True)
 
     async def _keep_replicas(self, action: KeepReplicas) -> None:
         resource, name = action.reference.resource, action.reference.name

@@ -132,7 +132,7 @@ def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: En
         return _write(view, State(Phase.PENDING, says), environment, requeue=LOOK_AGAIN_SECONDS)
     switch: tuple[Action, ...] = ()
     if spec.suspend != job.suspended and view.refusal is None:
-        switch = (Suspend(_reference(view), job.uid, spec.suspend),)
+        switch = (Suspend(_reference(view), job.uid, job.resource_version, spec.suspend),)
     if spec.suspend:
         state = State(Phase.SUSPENDED, suspended("spec.suspend is true; finished items are kept"), started=job.created)
         return _write(view, state, environment, switch)
@@ -192,7 +192,7 @@ def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment:
         beginning("WorkerStarting", "the worker starts"),
         ChosenBackend(model_deployment=chosen.name, selected_reason=chosen.reason),
     )
-    return _write(view, state, environment, (Apply(manifest, owned=False),), LOOK_AGAIN_SECONDS)
+    return _write(view, state, environment, (Apply(manifest),), LOOK_AGAIN_SECONDS)
 
 
 def _write(

@@ -84,9 +84,9 @@ def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, 
 def _change(view: ModelView, manifest: Manifest) -> Apply | None:
     child = view.children.get(manifest.resource.kind)
     if child is None or child.owner_uid != view.identity.uid:
-        return Apply(manifest, owned=False)
+        return Apply(manifest)
     same = child.rendered_hash == manifest.body["metadata"]["annotations"][labels.RENDERED]
-    return None if same and matches(child.body, manifest.body) else Apply(manifest, owned=True)
+    return None if same and matches(child.body, manifest.body) else Apply(manifest, child.resource_version)
 
 
 def _look_again(replicas: Replication) -> float | None:

@@ -71,7 +71,12 @@ def _one(view: View, action: Action) -> View:
 
 
 def _applied(view: View, action: Apply) -> View:
-    made = {"uid": f"{action.manifest.resource.kind}-uid", "creationTimestamp": "2026-01-02T03:04:06Z", "generation": 1}
+    made = {
+        "uid": f"{action.manifest.resource.kind}-uid",
+        "creationTimestamp": "2026-01-02T03:04:06Z",
+        "generation": 1,
+        "resourceVersion": "7",
+    }
     raw = action.manifest.body | {"metadata": action.manifest.body["metadata"] | made}
     if isinstance(view, JobView):
         assert action.manifest.resource == JOBS
