@@ -72,7 +72,7 @@ def test_golden_of_everything_set(helm: Helm) -> None:
 
 @pytest.mark.parametrize("values", [DEFAULTS, EVERYTHING, DEFAULTS | {"worker": {"resources": {"limits": {"cpu": 1}}}}])
 def test_the_operator_understands_its_configuration(helm: Helm, values: Manifest) -> None:
-    (config,) = [doc for doc in helm.render("easel-system", values) if doc["kind"] == "ConfigMap"]
+    (config,) = [doc for doc in helm.render("easel-system", values) if "operator.yaml" in doc.get("data", {})]
     configuration = Configuration.model_validate(yaml.safe_load(config["data"]["operator.yaml"]))
     assert configuration.namespaces == tuple(sorted(values.get("namespaces", ["easel-system"])))
     assert configuration.lease_namespace == "easel-system"

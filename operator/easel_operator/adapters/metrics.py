@@ -69,6 +69,9 @@ class PrometheusMetrics:
         self._replicas = Gauge(
             "easel_scaling_replicas", "Replicas that a model was given.", of_model, registry=self.registry
         )
+        self._ready = Gauge(
+            "easel_scaling_ready_replicas", "Replicas of a model that serve.", of_model, registry=self.registry
+        )
         self._active = Gauge(
             "easel_scaling_active",
             "1 while the demand of a model is known, 0 while its number of replicas is frozen.",
@@ -117,14 +120,15 @@ class PrometheusMetrics:
         else:
             self._backlog.labels(*labels).set(work.gpu_seconds)
 
-    def scaled(self, model: Key, replicas: int, *, active: bool) -> None:
-        """How many replicas a model was given, and whether its demand is known."""
+    def scaled(self, model: Key, replicas: int, ready: int, *, active: bool) -> None:
+        """How many replicas a model was given, how many of them serve, and whether its demand is known."""
+        self._ready.labels(model.namespace, model.name).set(ready)
         self._replicas.labels(model.namespace, model.name).set(replicas)
         self._active.labels(model.namespace, model.name).set(int(active))
 
     def forget(self, model: Key) -> None:
         """A model is not ours any more."""
-        for metric in (self._items, self._backlog, self._requested, self._replicas, self._active):
+        for metric in (self._items, self._backlog, self._requested, self._replicas, self._ready, self._active):
             _drop(metric, (model.namespace, model.name))
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:

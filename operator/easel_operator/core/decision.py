@@ -39,6 +39,7 @@ class Scaled:
     """What the shell keeps of a decision about the number of replicas."""
 
     replicas: int
+    ready: int
     active: bool
     """False: the demand is not known, and the number is frozen."""
     query: str | None = None

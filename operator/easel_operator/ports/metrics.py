@@ -35,8 +35,8 @@ class Metrics(Protocol):
     def work(self, model: Key, work: Work, requested: float) -> None:
         """What jobs ask of a model that is scaled by demand, and GPU-seconds that they have asked for since the last call."""
 
-    def scaled(self, model: Key, replicas: int, *, active: bool) -> None:
-        """How many replicas a model was given, and whether its demand is known."""
+    def scaled(self, model: Key, replicas: int, ready: int, *, active: bool) -> None:
+        """How many replicas a model was given, how many of them serve, and whether its demand is known."""
 
     def forget(self, model: Key) -> None:
         """A model is gone, or scaled by nobody, or by another leader."""

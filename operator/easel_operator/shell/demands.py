@@ -68,7 +68,7 @@ class Demands:
         self._scaled[model] = scaled
         if before is None:
             self._metrics.work(model, self.work(model), 0.0)
-        self._metrics.scaled(model, scaled.replicas, active=scaled.active)
+        self._metrics.scaled(model, scaled.replicas, scaled.ready, active=scaled.active)
         return scaled.query is not None and (before is None or before.query != scaled.query)
 
     def history(self, model: Key) -> tuple[Recommendation, ...]:

@@ -18,7 +18,7 @@ from easel_cluster.cluster import Cluster
 from easel_cluster.layout import GO_MODULES
 from easel_cluster.namespaces import HOST_ADDRESS
 from easel_cluster.pki import Authority
-from easel_cluster.tools import Report
+from easel_cluster.tools import Report, last_lines
 
 NAMESPACE = "keda"
 SERVICE = "keda-metrics-apiserver"
@@ -30,7 +30,10 @@ def keda(cluster: Cluster, folder: Path, report: Report) -> Iterator[None]:
     """KEDA at work, for as long as the context lasts."""
     programs = tools.ensure(("keda-operator", "keda-adapter"), report)
     cluster.kubectl("apply", "--server-side", "-f", str(_source() / "config/crd/bases"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+    # `kubectl wait` gives up on a CRD that has no conditions yet.
+    served = ("get", "scaledobjects.keda.sh", "--all-namespaces")
+    if not processes.wait_for(lambda: cluster.kubectl.run(*served).returncode == 0, 30):
+        raise Stalled("KEDA's kinds are not served")
     serving, grpc, metrics, probes = processes.free_ports(4, HOST_ADDRESS)
     authority = Authority(folder / "pki", "keda")
     environment = os.environ | {
@@ -53,6 +56,7 @@ def keda(cluster: Cluster, folder: Path, report: Report) -> Iterator[None]:
         f"--bind-address={HOST_ADDRESS}",
         f"--secure-port={serving}",
         f"--metrics-service-address={HOST_ADDRESS}:{grpc}",
+        f"--lister-kubeconfig={cluster.kubeconfig}",
         f"--authentication-kubeconfig={cluster.kubeconfig}",
         f"--authorization-kubeconfig={cluster.kubeconfig}",
     ]
@@ -62,7 +66,8 @@ def keda(cluster: Cluster, folder: Path, report: Report) -> Iterator[None]:
     ):
         listed = ("get", "--raw", "/apis/external.metrics.k8s.io/v1beta1")
         if not processes.wait_for(lambda: cluster.kubectl.run(*listed).returncode == 0, 90):
-            raise Stalled("KEDA's adapter does not answer", where=str(folder / "adapter.log"))
+            said = last_lines(folder / "adapter.log", 4)
+            raise Stalled("KEDA's adapter does not answer", where=str(folder), found=said)
         try:
             yield
         finally:

@@ -173,3 +173,41 @@ def test_two_models_of_which_the_first_that_can_come_is_woken(scene: Scene) -> N
     place.job("mugs", backends=[{"modelDeployment": "manual"}, {"modelDeployment": "auto"}])
     scene.await_replicas("auto", 1)
     assert scene.replicas("manual") == 0
+
+
+def test_an_hpa_writes_the_number_and_what_it_lacks_is_told(scene: Scene) -> None:
+    place = scene.place
+    place.model("studio", replicas=2)
+    scene.await_replicas("studio", 2)
+    place.model("studio", scaling={"engine": "HPA", "minReplicas": 1, "maxReplicas": 3})
+    until(lambda: place.get("hpa", "studio"), "the HorizontalPodAutoscaler")
+    told = until(lambda: said_of_scaling(place, "False"), "no adapter serves the metric", 120)
+    assert told["reason"] == "FailedGetExternalMetric"
+    assert "easel_demand_gpu_seconds" in told["message"]
+    # Nobody knows the demand, so the number that was there stays; and a person may change it.
+    assert scene.replicas("studio") == 2
+    place("scale", "deployment", "studio", "--replicas=3")
+    until(
+        lambda: ((place.get("mdep", "studio") or {}).get("status") or {}).get("replicas") == {"desired": 3, "ready": 0},
+        "three are wanted",
+    )
+    assert scene.replicas("studio") == 3
+    place.model("studio", scaling={"maxReplicas": 3})
+    until(lambda: place.get("hpa", "studio") is None, "it is gone")
+    assert scene.replicas("studio") == 3
+
+
+def said_of_scaling(place: Place, status: str) -> dict[str, Any]:
+    found = place.condition("mdep", "studio", "AutoscalingActive")
+    return found if found.get("status") == status else {}
+
+
+def test_without_keda_the_model_says_so_and_serves(scene: Scene) -> None:
+    place = scene.place
+    place.model("studio", scaling={"engine": "KEDA", "maxReplicas": 3})
+    scene.serve_all("studio", 1)
+    until(
+        lambda: "scaledobjects" in place.condition("mdep", "studio", "Reconciling").get("message", ""),
+        "what is missing",
+    )
+    assert place.condition("mdep", "studio", "Ready")["status"] == "True"

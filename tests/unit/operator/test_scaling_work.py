@@ -147,7 +147,7 @@ def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
 
     demands.put(job("a"), JobWork("studio", 2, 10.0))
     assert told("easel_backlog_gpu_seconds") is None
-    assert demands.scaled(STUDIO, Scaled(1, active=False, query="q"))
+    assert demands.scaled(STUDIO, Scaled(1, 0, active=False, query="q"))
     assert (told("easel_backlog_gpu_seconds"), told("easel_backlog_items")) == (10.0, 2)
     assert (told("easel_scaling_replicas"), told("easel_scaling_active")) == (1, 0)
     assert told("easel_requested_gpu_seconds_total") == 0.0
@@ -157,10 +157,10 @@ def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
     assert told("easel_backlog_gpu_seconds") == 12.0
     demands.put(job("a"), JobWork("studio", 1, None))
     assert told("easel_backlog_gpu_seconds") is None
-    assert not demands.scaled(STUDIO, Scaled(1, active=True, query="q"))
-    assert demands.scaled(STUDIO, Scaled(1, active=True, query="another"))
+    assert not demands.scaled(STUDIO, Scaled(1, 0, active=True, query="q"))
+    assert demands.scaled(STUDIO, Scaled(1, 0, active=True, query="another"))
     demands.scaled(STUDIO, None)
     assert told("easel_scaling_replicas") is None
-    demands.scaled(STUDIO, Scaled(1, active=True))
+    demands.scaled(STUDIO, Scaled(1, 0, active=True))
     demands.clear(())
     assert told("easel_scaling_active") is None

@@ -86,7 +86,7 @@ def _by_another(view: ModelView, scaling: Scaling, environment: Environment) -> 
         first=_dismissed(view, kind) + handover,
         says=(_said_by(scaling.engine, child, told),),
         status=ScalingStatus(engine=scaling.engine),
-        scaled=Scaled(1 if current is None else current, active=told is None),
+        scaled=Scaled(1 if current is None else current, _ready(view), active=told is None),
         look_again=min(filter(None, (_seconds_until(bounds, environment.now), LISTEN_SECONDS))),
     )
 
@@ -184,7 +184,11 @@ def _remembered(verdict: Scale) -> ScalingStatus | None:
 
 def _scaled(view: ModelView, scaling: Scaling, verdict: Scale) -> Scaled:
     query = demand_query(scaling, view.identity.namespace, view.identity.name) if verdict.asks else None
-    return Scaled(verdict.replicas, active=verdict.blind is None, query=query, history=verdict.history)
+    return Scaled(verdict.replicas, _ready(view), active=verdict.blind is None, query=query, history=verdict.history)
+
+
+def _ready(view: ModelView) -> int:
+    return view.counts.ready if view.counts else 0
 
 
 def _costs(view: ModelView) -> tuple[SetDeletionCost, ...]:

@@ -93,10 +93,9 @@ def scale(scaling: Scaling, seen: Seen) -> Scale:
     """The number of replicas now."""
     bounds = bounds_at(scaling, seen.now)
     idle_since = _idle_since(seen)
-    if seen.current is None:
-        first = max(bounds.least, 1)
-        return Scale(first, bounds, asks=_asks(scaling, replace(seen, current=first), bounds), idle_since=idle_since)
-    woken = max(seen.current, 1 if seen.work.items else 0)
+    current = max(bounds.least, 1) if seen.current is None else seen.current
+    seen = replace(seen, current=current)
+    woken = max(current, 1 if seen.work.items else 0)
     held = bounds.clip(woken)
     if not _asks(scaling, seen, bounds):
         return Scale(held, bounds, asks=False, idle_since=idle_since)
