@@ -38,6 +38,9 @@ FAMILIES: dict[str, dict[float, Callable[[float], Policy]]] = {
     "KEDA, GPU-seconds of backlog": {
         target: (lambda value: Keda(value, backlog)) for target in (8, 15, 30, 60, 120, 300, 600)
     },
+    "KEDA, GPU-seconds, tuned window": {
+        target: (lambda value: Keda(value, backlog, window=120)) for target in (8, 15, 30, 60, 120, 300, 600)
+    },
     "HPA, busy share": {share: (lambda value: Utilisation(value)) for share in (0.3, 0.5, 0.65, 0.8, 0.9)},
 }
 DEFAULT = 60.0

@@ -46,7 +46,7 @@ class Easel:
                 now=now,
                 current=world.current,
                 work=Work(world.items, world.backlog),
-                demand=world.backlog + (self.target * world.rate(600) if world.items else 0.0),
+                demand=world.backlog + (self.target * min(world.rate(120), world.rate(600)) if world.items else 0.0),
                 busy=sum(replica.item is not None for replica in world.staying),
                 loading=any(replica.ready > world.now for replica in world.staying),
                 idle_since=self._idle_since,
@@ -61,10 +61,11 @@ class Easel:
 class Autoscaler:
     """A HorizontalPodAutoscaler with the defaults of Kubernetes 1.36.
 
-    Every 15 s; tolerance 0.1; on the way down the highest recommendation of 300 s; on the way up at most four more or twice
+    Every 15 s; tolerance 0.1; on the way down the highest recommendation of `window` seconds; on the way up at most four more or twice
     as many replicas in 15 s.
     """
 
+    window: int = 300
     _past: deque[tuple[int, int]] = field(default_factory=deque)
 
     def step(self, world: World, ratio: float, desired: int, least: int) -> int:
@@ -73,7 +74,7 @@ class Autoscaler:
         raw = current if abs(ratio - 1) <= 0.1 else desired
         raw = min(max(raw, least, 1), MOST)
         self._past.append((world.now, raw))
-        while self._past[0][0] < world.now - 300:
+        while self._past[0][0] < world.now - self.window:
             self._past.popleft()
         if raw >= current:
             return min(raw, max(current + 4, 2 * current))
@@ -91,9 +92,12 @@ class Keda:
     metric: Callable[[World], float]
     polling: int = 30
     cooldown: int = 300
+    window: int = 300
     picks_idle: bool = False
     _active: int = 0
-    _hpa: Autoscaler = field(default_factory=Autoscaler)
+
+    def __post_init__(self) -> None:
+        self._hpa = Autoscaler(self.window)
 
     def wanted(self, world: World) -> int:
         """Replicas now."""

@@ -76,7 +76,7 @@ class ScalingRules(ApiModel):
         Field(
             ge=0,
             le=3600,
-            description="The most cautious recommendation of so many seconds counts. Default: 0 up, 300 down.",
+            description="The most cautious recommendation of so many seconds counts. Default: 0 up, 120 down.",
         ),
     ]
 
@@ -88,7 +88,7 @@ class ScalingBehavior(ApiModel):
         stabilization_window_seconds=0
     )
     scale_down: Annotated[ScalingRules, Field(description="When demand falls.")] = ScalingRules(
-        stabilization_window_seconds=300
+        stabilization_window_seconds=120
     )
 
 
@@ -167,7 +167,7 @@ class Scaling(ApiModel):
             min_length=1,
             max_length=2048,
             description="PromQL for the demand in GPU-seconds, one element; it is divided by targetBacklogSeconds. Default: the backlog "
-            "of queued and running work, and the work that came in during targetBacklogSeconds at the rate of the last 10 minutes.",
+            "of queued and running work, and the work that came in during targetBacklogSeconds at the rate of the last 2 or 10 minutes, the lower one, while there is a backlog.",
         ),
     ] = None
 

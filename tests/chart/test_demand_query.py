@@ -52,6 +52,11 @@ def test_backlog_and_what_comes_in_during_the_target(promtool: Path, tmp_path: P
     answer(promtool, tmp_path, {backlog(): "90x100", requested(): "0+30x100"}, [90 + 120], after="15m")
 
 
+def test_a_burst_that_is_over_counts_for_nothing_and_one_that_goes_on_does(promtool: Path, tmp_path: Path) -> None:
+    answer(promtool, tmp_path, {backlog(): "90x40", requested(): "0x4 600x36"}, [90], after="9m")
+    answer(promtool, tmp_path, {backlog(): "90x80", requested(): "0x60 0+30x20"}, [90 + 60 * 210 / 600], after="17m")
+
+
 def test_work_that_is_done_counts_for_nothing(promtool: Path, tmp_path: Path) -> None:
     answer(promtool, tmp_path, {backlog(): "90x20 0x40", requested(): "0+30x20 600x40"}, [0], after="8m")
 

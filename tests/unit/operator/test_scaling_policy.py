@@ -30,7 +30,9 @@ BLIND = Blind("NoData", "nothing")
 
 
 def scaling(**changes: Any) -> Scaling:
-    return Scaling.model_validate({"maxReplicas": 8, "targetBacklogSeconds": 60, "idleSeconds": 600} | changes)
+    calm = {"scaleDown": {"stabilizationWindowSeconds": 300}}
+    usual = {"maxReplicas": 8, "targetBacklogSeconds": 60, "idleSeconds": 600, "behavior": calm}
+    return Scaling.model_validate(usual | changes)
 
 
 def at_once(**changes: Any) -> Scaling:

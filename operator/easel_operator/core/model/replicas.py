@@ -126,7 +126,7 @@ def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
         work=view.work,
         demand=view.demand,
         busy=sum(pod.ready and pod.load != 0 for pod in pods),
-        loading=any(map(_loads, pods)) or _unmade(view, current),
+        loading=current is None or any(map(_loads, pods)) or _unmade(view, current),
         idle_since=parse_timestamp(before.idle_since) if before and before.idle_since else None,
         history=view.history,
     )

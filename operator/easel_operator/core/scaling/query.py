@@ -15,7 +15,8 @@ BACKLOG = "easel_backlog_gpu_seconds"
 REQUESTED = "easel_requested_gpu_seconds_total"
 DEMAND = "easel_demand_gpu_seconds"
 """The external metric of a HorizontalPodAutoscaler; an adapter makes it of the same expression."""
-RATE_WINDOW = "10m"
+RATE_WINDOWS = "2m", "10m"
+"""The lower rate counts: a burst that is over raises the longer one alone, and a steady load both alike."""
 
 
 def demand_query(scaling: Scaling, namespace: str, name: str) -> str:
@@ -27,5 +28,7 @@ def demand_query(scaling: Scaling, namespace: str, name: str) -> str:
     if scaling.query is not None:
         return scaling.query
     labels = f"{{namespace={json.dumps(namespace)},deployment={json.dumps(name)}}}"
-    backlog, rate = f"max({BACKLOG}{labels})", f"max(rate({REQUESTED}{labels}[{RATE_WINDOW}]))"
-    return f"{backlog} + {scaling.target_backlog_seconds} * ({rate} or 0 * {backlog}) * ({backlog} > bool 0)"
+    backlog = f"max({BACKLOG}{labels})"
+    short, long = (f"max(rate({REQUESTED}{labels}[{window}]))" for window in RATE_WINDOWS)
+    rate = f"({short} < {long} or {long} or 0 * {backlog})"
+    return f"{backlog} + {scaling.target_backlog_seconds} * {rate} * ({backlog} > bool 0)"
