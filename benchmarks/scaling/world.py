@@ -85,6 +85,15 @@ def bursty_day(seed: int) -> list[Job]:
     return sorted(jobs, key=lambda job: job.at)
 
 
+def steady_day(seed: int) -> list[Job]:
+    """Jobs of a few pictures, one after another all day: work for two and a half replicas."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    jobs, at = [], 0.0
+    while (at := at + draw.expovariate(1 / PICTURE)) < DAY:
+        jobs.append(Job(int(at), draw.randint(1, 4), PICTURE))
+    return jobs
+
+
 class Policy(Protocol):
     """Says every second how many replicas there shall be."""
 

@@ -1,0 +1,80 @@
+"""A model's pods go in the middle of a job, as they do every day: nothing is lost, and nothing is made twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from easel_cluster.namespaces import NODE_NAME
+from easel_installed import manifests
+from easel_installed.counting import Counting
+from easel_installed.site import RUNTIME, Site
+from easel_installed.waiting import until
+
+pytestmark = pytest.mark.cluster
+
+KIND = "modeldeployments.easel.dev"
+ITEMS = 64
+MADE = "easel_engine_generations_total{outcome=succeeded}"
+
+
+def names(site: Site, model: str) -> set[str]:
+    return {pod["metadata"]["name"] for pod in site.pods(RUNTIME, model=model)}
+
+
+def disturbed(site: Site, model: str, name: str, seed: int, disturb: Callable[[], None]) -> None:
+    """A job of 64 items whose model is disturbed in its middle; each item is made once and stored."""
+    with Counting(site.kubectl, site.namespace) as counting:
+        counting.wait_for_first_reading()
+        earlier = counting.total(MADE)
+        site.apply(manifests.job(name, model, site.store, count=ITEMS, steps=16, first_seed=seed))
+        until("the first items", lambda: counting.total(MADE) - earlier >= 4, seconds=120, period=0.05)
+        disturb()
+        assert counting.total(MADE) - earlier < ITEMS, "too fast: the job must still be in its middle"
+        ended = site.wait_for_end(name, seconds=300)
+        assert ended["status"]["phase"] == "Complete", ended["status"]
+        assert len(set(site.bucket.pictures(site.folder(name)).values())) == ITEMS
+        counting.settle()
+        assert counting.total(MADE) - earlier == ITEMS
+
+
+def test_a_drained_node_loses_nothing_and_makes_nothing_twice(site: Site, model: str) -> None:
+    before = names(site, model)
+
+    def drain() -> None:
+        selector = f"--pod-selector=easel.dev/model-deployment={model}"
+        try:
+            site.kubectl("drain", NODE_NAME, selector, "--delete-emptydir-data", "--timeout=120s", timeout=150)
+        finally:
+            site.kubectl("uncordon", NODE_NAME)
+
+    disturbed(site, model, "drained", 21000, drain)
+    assert not names(site, model) & before
+
+
+def test_a_rollout_loses_nothing_and_makes_nothing_twice(site: Site, model: str) -> None:
+    before = names(site, model)
+
+    def roll_out() -> None:
+        change = json.dumps({"spec": {"engine": {"maxConcurrentRequests": 12}}})
+        site.kubectl("patch", KIND, model, "-n", site.namespace, "--type=merge", "-p", change)
+        until("the new replica", lambda: names(site, model) - before, seconds=60)
+
+    disturbed(site, model, "rolled-out", 22000, roll_out)
+    assert not names(site, model) & before
+
+
+def test_a_scale_down_loses_nothing_and_makes_nothing_twice(site: Site, model: str) -> None:
+    site.kubectl("scale", KIND, model, "--replicas=2", "-n", site.namespace)
+    until("two replicas", lambda: len(names(site, model)) == 2 and ready(site, model) == 2, seconds=240)
+
+    def scale_down() -> None:
+        site.kubectl("scale", KIND, model, "--replicas=1", "-n", site.namespace)
+        until("one replica", lambda: len(names(site, model)) == 1, seconds=60)
+
+    disturbed(site, model, "scaled-down", 23000, scale_down)
+
+
+def ready(site: Site, model: str) -> int:
+    return int(site.get(KIND, model).get("status", {}).get("replicas", {}).get("ready", 0))
