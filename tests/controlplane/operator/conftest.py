@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit/operator/support"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from easel_cluster import processes, tools
