@@ -28,7 +28,12 @@ from easel_api.errors import EnvironmentFault
 hypothesis.settings.register_profile("easel", deadline=None)
 hypothesis.settings.load_profile("easel")
 
-NEEDED_TOOLS = {"api_server": tools.API_TOOLS, "s3_server": ("versitygw",), "cluster": tools.NODE_TOOLS}
+NEEDED_TOOLS = {
+    "api_server": tools.API_TOOLS,
+    "s3_server": ("versitygw",),
+    "cluster": tools.NODE_TOOLS,
+    "keda_programs": ("keda-operator", "keda-adapter"),
+}
 """Fixtures, and the programs that each starts."""
 
 RUNS_LAST = "test_node_leaves_no_trace.py"
@@ -121,3 +126,10 @@ def prometheus_program(progress: Callable[[str], None]) -> Path:
         return debian.unpacked("prometheus", "prometheus", progress)
     except EnvironmentFault as fault:
         pytest.skip(f"no Prometheus: {fault}")
+
+
+@pytest.fixture(scope="session")
+def keda_programs(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> dict[str, Path]:
+    """KEDA's operator and its adapter; `easel_cluster.keda` runs them."""
+    _skip_unless_built(request, "keda_programs")
+    return tools.ensure(("keda-operator", "keda-adapter"), progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,12 @@ def sleeper(
     served: str,
     cluster: Cluster,
     prometheus: PrometheusProcess,
-    progress: Callable[[str], None],
+    keda_programs: dict[str, Path],
     tmp_path: Path,
 ) -> Iterator[str]:
     """A model that was loaded once and sleeps, by KEDA's doing."""
     del prometheus
-    with keda(cluster, tmp_path / "keda", progress):
+    with keda(cluster, keda_programs, tmp_path / "keda"):
         site.kubectl("scale", scaled.KIND, served, "--replicas=0", "-n", site.namespace)
         scaled.apply(site, engine="KEDA")
         yield scaled.NAME

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from easel_api.errors import Stalled
-from easel_cluster import processes, tools
+from easel_cluster import processes
 from easel_cluster.cluster import Cluster
-from easel_cluster.layout import GO_MODULES
 from easel_cluster.namespaces import HOST_ADDRESS
 from easel_cluster.pki import Authority
-from easel_cluster.tools import Report, last_lines
+from easel_cluster.tools import last_lines, source_of
 
 NAMESPACE = "keda"
 SERVICE = "keda-metrics-apiserver"
@@ -26,10 +25,9 @@ MODULE = "github.com/kedacore/keda/v2"
 
 
 @contextlib.contextmanager
-def keda(cluster: Cluster, folder: Path, report: Report) -> Iterator[None]:
-    """KEDA at work, for as long as the context lasts."""
-    programs = tools.ensure(("keda-operator", "keda-adapter"), report)
-    cluster.kubectl("apply", "--server-side", "-f", str(_source() / "config/crd/bases"))
+def keda(cluster: Cluster, programs: Mapping[str, Path], folder: Path) -> Iterator[None]:
+    """KEDA at work, for as long as the context lasts; `programs` are `keda-operator` and `keda-adapter`."""
+    cluster.kubectl("apply", "--server-side", "-f", str(source_of("keda", MODULE) / "config/crd/bases"))
     # `kubectl wait` gives up on a CRD that has no conditions yet.
     served = ("get", "scaledobjects.keda.sh", "--all-namespaces")
     if not processes.wait_for(lambda: cluster.kubectl.run(*served).returncode == 0, 30):
@@ -74,13 +72,6 @@ def keda(cluster: Cluster, folder: Path, report: Report) -> Iterator[None]:
             # While its operator is there to take its finalizers off.
             cluster.kubectl("delete", "scaledobjects.keda.sh", "--all", "--all-namespaces", "--timeout=60s")
             cluster.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io")
-
-
-def _source() -> Path:
-    """The module's own folder, which holds its CRDs."""
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", MODULE]
-    done = subprocess.run(command, cwd=GO_MODULES / "keda", capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
 
 
 def _certificates(authority: Authority, folder: Path, *, server: bool) -> Path:

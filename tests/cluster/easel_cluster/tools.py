@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -45,6 +46,18 @@ def ensure(names: Iterable[str], report: Report = say) -> dict[str, Path]:
     wanted = [_known(name) for name in names]
     version = go_version() if wanted else ""
     return {tool.name: _ensure(tool, version, report) for tool in wanted}
+
+
+def source_of(module: str, package: str) -> Path:
+    """The source of a pinned module, for what comes with it besides programs; downloaded and checked when it is not there."""
+    command = [_go(), "mod", "download", "-json", package]
+    done = subprocess.run(
+        command, cwd=GO_MODULES / module, env=_environment(), capture_output=True, text=True, check=False
+    )
+    found = json.loads(done.stdout or "{}")
+    if "Dir" not in found:
+        raise BackendFault(f"cannot download {package}", found=found.get("Error") or done.stderr.strip())
+    return Path(found["Dir"])
 
 
 def folder_of(tool: Tool, version: str) -> Path:
