@@ -34,6 +34,7 @@ class Demands:
 
     def put(self, job: Key, work: JobWork | None) -> Key | None:
         """What is left of a job. The model that must be looked at again because its work begins or ends, if one must."""
+        inherited = job in self._unseen  # it came in under an earlier leader, who counted it
         self._unseen.discard(job)
         before = self._jobs.pop(job, None)
         touched = {_model(job, each) for each in (before, work) if each}
@@ -43,7 +44,8 @@ class Demands:
         if work:
             self._jobs[job] = work
             self._of[_model(job, work)].add(job)
-        requested = (work.gpu_seconds or 0.0) if work and (before is None or before.gpu_seconds is None) else 0.0
+        new = work is not None and not inherited and (before is None or before.gpu_seconds is None)
+        requested = (work.gpu_seconds or 0.0) if work and new else 0.0
         for model in touched & set(self._scaled):
             self._metrics.work(model, self.work(model), requested if work and model == _model(job, work) else 0.0)
         return next((model for model in touched if bool(self._of[model]) != worked[model]), None)

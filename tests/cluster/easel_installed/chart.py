@@ -61,6 +61,10 @@ class Helm:
         """Install, or bring what is installed up to date."""
         return self("upgrade", RELEASE, str(CHART), "--install", "--namespace", namespace, *flags, values=values)
 
+    def test(self, namespace: str) -> str:
+        """What `helm test` says, with the log of its pod."""
+        return self("test", RELEASE, "--namespace", namespace, "--logs", "--timeout", "120s")
+
     def uninstall(self, namespace: str) -> str:
         """Remove the release; CRDs and what users made stay."""
         return self("uninstall", RELEASE, "--namespace", namespace)

@@ -138,6 +138,17 @@ def test_work_is_known_once_every_job_was_looked_at() -> None:
     assert demands.work(STUDIO).complete
 
 
+def test_work_that_an_earlier_leader_counted_is_not_counted_again() -> None:
+    metrics = PrometheusMetrics()
+    demands = Demands(metrics)
+    demands.clear([job("a")])
+    demands.scaled(STUDIO, Scaled(1, 0, active=True, query="q"))
+    demands.put(job("a"), JobWork("studio", 2, 10.0))
+    demands.put(job("b"), JobWork("studio", 1, 4.0))
+    requested = ("easel_requested_gpu_seconds_total", {"namespace": "art", "deployment": "studio"})
+    assert metrics.registry.get_sample_value(*requested) == 4.0
+
+
 def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
     metrics = PrometheusMetrics()
     demands = Demands(metrics)
