@@ -34,6 +34,7 @@ OWNER, STRANGER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-80
 
 
 RESTRICTED: Raw = {
+    "serviceAccountName": "easel-runtime",  # there from the start, unlike the namespace's default
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {

@@ -42,6 +42,7 @@ def perform(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[Act
 
 
 RESTRICTED: dict[str, Any] = {
+    "serviceAccountName": "easel-runtime",  # there from the start, unlike the namespace's default
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
