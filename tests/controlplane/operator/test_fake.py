@@ -30,7 +30,7 @@ from easel_operator.ports.cluster import Cluster
 pytestmark = pytest.mark.apiserver
 
 Raw = dict[str, Any]
-OWNER, STRANGER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+STRANGER = "00000000-0000-4000-8000-000000000002"
 
 
 RESTRICTED: Raw = {
@@ -49,8 +49,8 @@ RESTRICTED: Raw = {
 class Stage:
     """One of the two clusters, and a namespace in it."""
 
-    def __init__(self, cluster: Cluster, namespace: str, make: Callable[[Resource, Raw], None]) -> None:
-        self.cluster, self.namespace, self._make = cluster, namespace, make
+    def __init__(self, cluster: Cluster, namespace: str, owner: str, make: Callable[[Resource, Raw], None]) -> None:
+        self.cluster, self.namespace, self._owner, self._make = cluster, namespace, owner, make
 
     def make(self, resource: Resource, name: str, spec: Raw) -> None:
         """As a person makes an object."""
@@ -77,16 +77,16 @@ class Stage:
             return type(error).__name__
         return "done"
 
-    def child(self, resource: Resource, name: str, spec: Raw, owner: str = OWNER) -> Manifest:
-        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": owner, "controller": True}
+    def child(self, resource: Resource, name: str, spec: Raw) -> Manifest:
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": self._owner, "controller": True}
         metadata = self.named(name) | {"ownerReferences": [reference]}
         body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
         return Manifest(resource, body)
 
-    def deployment(self, name: str, owner: str = OWNER, **spec: Any) -> Manifest:
+    def deployment(self, name: str, **spec: Any) -> Manifest:
         tags = {"app": name}
         template = {"metadata": {"labels": tags}, "spec": {"containers": [{"name": "main", "image": "image"}]}}
-        return self.child(DEPLOYMENTS, name, {"selector": {"matchLabels": tags}, "template": template} | spec, owner)
+        return self.child(DEPLOYMENTS, name, {"selector": {"matchLabels": tags}, "template": template} | spec)
 
 
 async def versions(stage: Stage) -> list[Any]:
@@ -178,7 +178,9 @@ SCENES = (versions, taking_back, names, deletions, suspending, statuses, costs)
 
 def in_memory(scene: Callable[[Stage], Awaitable[list[Any]]]) -> list[Any]:
     cluster = FakeCluster()
-    return asyncio.run(_awaited(scene(Stage(cluster, "art", lambda resource, body: _created(cluster, resource, body)))))
+    return asyncio.run(
+        _awaited(scene(Stage(cluster, "art", "owner", lambda resource, body: _created(cluster, resource, body))))
+    )
 
 
 def _created(cluster: FakeCluster, resource: Resource, body: Raw) -> None:
@@ -203,7 +205,10 @@ def test_the_cluster_in_memory_does_as_a_real_one(
         transport = await Transport.connect(50)
         try:
             cluster = KubeCluster(transport, "test")
-            stage = Stage(cluster, place.namespace, lambda _, body: place.kubectl.apply(body) and None)
+            # An owner that is not there would have the garbage collector take its children.
+            place("create", "configmap", "x")
+            owner = (place.get("configmap", "x") or {})["metadata"]["uid"]
+            stage = Stage(cluster, place.namespace, owner, lambda _, body: place.kubectl.apply(body) and None)
             return await scene(stage)
         finally:
             await transport.close()
