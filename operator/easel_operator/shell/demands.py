@@ -20,16 +20,17 @@ class Demands:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._scaled: dict[Key, Scaled] = {}
         self.clear(())
 
     def clear(self, unseen: Iterable[Key]) -> None:
         """Begin anew, with jobs that are there and were not looked at yet."""
-        for model in getattr(self, "_scaled", {}):
+        for model in self._scaled:
             self._metrics.forget(model)
         self._unseen = set(unseen)
         self._jobs: dict[Key, JobWork] = {}
         self._of: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._scaled: dict[Key, Scaled] = {}
+        self._scaled = {}
         self._answers: dict[str, float | Blind | None] = {}
 
     def put(self, job: Key, work: JobWork | None) -> Key | None:

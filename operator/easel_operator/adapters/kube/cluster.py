@@ -118,40 +118,37 @@ class KubeCluster:
 
     async def _apply_status(self, action: ApplyStatus) -> None:
         resource, key = action.key.resource, action.key
-        body = {
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            # Both are conditions of the write: the same object, in the state that the decision was about.
-            "metadata": {"name": key.name, "uid": action.uid, "resourceVersion": action.resource_version},
-            "status": action.status,
-        }
+        # Both are conditions of the write: the same object, in the state that the decision was about.
+        seen = {"uid": action.uid, "resourceVersion": action.resource_version}
+        body = _part(resource, key.name, seen) | {"status": action.status}
         await self._patch(path_of(resource, key.namespace, key.name, "status"), body, APPLY, force=True)
 
-    async def _patch(self, path: str, body: dict[str, Any], content_type: str, *, force: bool | None = None) -> None:
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+    async def _patch(
+        self,
+        path: str,
+        body: dict[str, Any],
+        content_type: str,
+        *,
+        force: bool | None = None,
+        manager: str = FIELD_MANAGER,
+    ) -> None:
+        query = {"fieldManager": manager, "fieldValidation": "Strict"}
         if force is not None:
             query["force"] = str(force).lower()
         await self._transport.request("PATCH", path, body, query=query, content_type=content_type)
 
     async def _set_deletion_cost(self, action: SetDeletionCost) -> None:
-        resource, name = action.reference.resource, action.reference.name
         # The uid is a condition of the write: this pod, and no other that took its name.
-        metadata = {"name": name, "uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
-        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+        told = {"uid": action.uid, "annotations": {DELETION_COST: str(action.cost)}}
+        body = _part(action.reference.resource, action.reference.name, told)
         with contextlib.suppress(NotFound, Changed):  # a pod that is gone costs nothing
             await self._patch(_path(action.reference), body, APPLY, force=True)
 
     async def _keep_replicas(self, action: KeepReplicas) -> None:
-        resource, name = action.reference.resource, action.reference.name
-        body = {
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": name, "uid": action.uid},
-            "spec": {"replicas": action.replicas},
-        }
+        body = _part(action.reference.resource, action.reference.name, {"uid": action.uid})
+        body |= {"spec": {"replicas": action.replicas}}
         # Another manager's name; whoever scales next takes the field from it.
-        query = {"fieldManager": f"{FIELD_MANAGER}-handover", "force": "true"}
-        await self._transport.request("PATCH", _path(action.reference), body, query=query, content_type=APPLY)
+        await self._patch(_path(action.reference), body, APPLY, force=True, manager=f"{FIELD_MANAGER}-handover")
 
     async def _delete(self, action: Delete) -> None:
         options = {"preconditions": {"uid": action.uid}, "propagationPolicy": "Background"}
@@ -190,6 +187,11 @@ class KubeCluster:
         self._repeats[name] = self._repeats.get(name, 1) + 1
         series = {"series": {"count": self._repeats[name], "lastObservedTime": _now()}}
         await self._transport.request("PATCH", f"{path}/{name}", series, content_type=MERGE)
+
+
+def _part(resource: Resource, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The beginning of an apply that is about a part of an object."""
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name} | metadata}
 
 
 def _path(reference: Reference) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from easel_api import conditions
-from easel_api.conditions import ConditionType
+from easel_api.conditions import ConditionStatus, ConditionType
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.scaling import Scaling, ScalingEngine, ScalingStatus
 from easel_operator.core.actions import Action, Delete, KeepReplicas, Manifest, SetDeletionCost
@@ -62,7 +62,7 @@ def _by_demand(view: ModelView, scaling: Scaling, now: datetime) -> Wanted:
         verdict.replicas,
         verdict.replicas,
         first=_dismissed(view, None) + costs,
-        says=_says(view, verdict),
+        says=(_says(view, verdict),),
         status=_remembered(verdict),
         scaled=_scaled(view, scaling, verdict),
         look_again=_seconds_until(verdict.bounds, now),
@@ -111,10 +111,10 @@ def _said_by(engine: ScalingEngine, child: Child | None, told: tuple[str, str] |
     kind = SCALERS[engine].kind
     if child is None or not has_spoken(child.body):
         message = f"the {kind} was not seen by its controller yet; is {engine.value} installed?"
-        return Says(ConditionType.AUTOSCALING_ACTIVE, "Unknown", "Asking", message)
+        return _active("Unknown", "Asking", message)
     if told:
-        return Says(ConditionType.AUTOSCALING_ACTIVE, "False", told[0], f"the {kind} says: {told[1]}")
-    return Says(ConditionType.AUTOSCALING_ACTIVE, "True", "DemandKnown", f"the {kind} scales the model")
+        return _active("False", told[0], f"the {kind} says: {told[1]}")
+    return _active("True", "DemandKnown", f"the {kind} scales the model")
 
 
 def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
@@ -156,26 +156,27 @@ def _unmade(view: ModelView, current: int | None) -> bool:
     return counts is not None and counts.trouble is None and (not counts.current or counts.replicas < (current or 0))
 
 
-def _says(view: ModelView, verdict: Scale) -> tuple[Says, ...]:
-    def says(status: str, reason: str, message: str) -> tuple[Says, ...]:
-        return (Says(ConditionType.AUTOSCALING_ACTIVE, "True" if status == "True" else "False", reason, message),)
-
+def _says(view: ModelView, verdict: Scale) -> Says:
     if verdict.blind:
         frozen = f"the number of replicas is frozen until the demand is known: {verdict.blind.message}"
-        return says("False", verdict.blind.reason, frozen)
+        return _active("False", verdict.blind.reason, frozen)
     if verdict.asks and view.demand is None:
         before = conditions.find(view.status.conditions, ConditionType.AUTOSCALING_ACTIVE)
         if before is not None:
             # Until the answer comes the last one counts.
-            return (Says(ConditionType.AUTOSCALING_ACTIVE, before.status, before.reason, before.message),)
-        return (Says(ConditionType.AUTOSCALING_ACTIVE, "Unknown", "Asking", "Prometheus has not answered yet"),)
+            return _active(before.status, before.reason, before.message)
+        return _active("Unknown", "Asking", "Prometheus has not answered yet")
     if verdict.asks:
-        return says("True", "DemandKnown", "Prometheus tells the demand")
+        return _active("True", "DemandKnown", "Prometheus tells the demand")
     if verdict.bounds.least == verdict.bounds.most:
-        return says("True", "Fixed", "no other number of replicas is allowed now")
+        return _active("True", "Fixed", "no other number of replicas is allowed now")
     if view.work.gpu_seconds is None:
-        return says("True", "NotMeasured", "a replica that has loaded the model will tell what its steps cost")
-    return says("True", "NoWork", "a job wakes the model")
+        return _active("True", "NotMeasured", "a replica that has loaded the model will tell what its steps cost")
+    return _active("True", "NoWork", "a job wakes the model")
+
+
+def _active(status: ConditionStatus, reason: str, message: str) -> Says:
+    return Says(ConditionType.AUTOSCALING_ACTIVE, status, reason, message)
 
 
 def _remembered(verdict: Scale) -> ScalingStatus | None:

@@ -23,6 +23,12 @@ from .metadata import child_metadata
 SCALERS: dict[ScalingEngine, Resource] = {ScalingEngine.KEDA: SCALED_OBJECTS, ScalingEngine.HPA: AUTOSCALERS}
 """The kind that each engine needs; the operator's own needs none."""
 
+DOUBTS: dict[Resource, dict[str, tuple[str, ...]]] = {
+    SCALED_OBJECTS: {"Ready": ("False", "Unknown"), "HPAActive": ("False",)},
+    AUTOSCALERS: {"ScalingActive": ("False",), "AbleToScale": ("False",)},
+}
+"""The statuses of conditions by which each kind says that it does not know the demand."""
+
 FORCE_ACTIVATION = "autoscaling.keda.sh/force-activation"
 
 
@@ -105,15 +111,9 @@ def complaint(kind: Resource, body: dict[str, Any]) -> tuple[str, str] | None:
     the HorizontalPodAutoscaler beneath it. That one says `ScalingActive`, which is False at zero replicas, too.
     """
     said = {item["type"]: item for item in (body.get("status") or {}).get("conditions", [])}
-    if kind == SCALED_OBJECTS:
-        doubted = [said[name] for name in ("Ready",) if name in said and said[name]["status"] != "True"]
-        doubted += [said[name] for name in ("HPAActive",) if name in said and said[name]["status"] == "False"]
-    else:
-        doubted = [
-            said[name] for name in ("ScalingActive", "AbleToScale") if said.get(name, {}).get("status") == "False"
-        ]
-    for item in doubted:
-        if item.get("reason") != "ScalingDisabled":
+    for name, doubtful in DOUBTS[kind].items():
+        item = said.get(name, {})
+        if item.get("status") in doubtful and item.get("reason") != "ScalingDisabled":
             return item.get("reason") or "Unknown", item.get("message", "")
     return None
 
