@@ -120,9 +120,4 @@ def _running(command: list[str], environment: dict[str, str], log: Path) -> Iter
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        processes.end(process, 15)

@@ -107,6 +107,17 @@ def start_all(programs: Sequence[Program], state: State) -> list[int]:
     return pids
 
 
+def end(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """End a child of this process: SIGTERM, and SIGKILL after the given time."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(seconds)
+
+
 def stop(name: str, state: State, seconds: float = STOP_SECONDS) -> bool:
     """Stop a program of ours: SIGTERM, and SIGKILL after the given time; True when one ran."""
     pid = running(state, name)

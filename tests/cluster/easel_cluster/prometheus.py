@@ -68,10 +68,5 @@ class PrometheusProcess:
             return [float(item["value"][1]) for item in json.load(answer)["data"]["result"]]
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
+        if self.process is not None:
+            processes.end(self.process)

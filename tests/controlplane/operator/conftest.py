@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,71 @@ from operating.process import OperatorProcess
 from operating.rights import grant
 
 from easel_api.errors import EnvironmentFault
+from easel_operator.adapters.kube.cluster import KubeCluster
+from easel_operator.adapters.kube.transport import Transport
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = itertools.count(1)
 
 Start = Callable[..., OperatorProcess]
+Connect = Callable[[], contextlib.AbstractAsyncContextManager[KubeCluster]]
+
+
+def need_api_server(progress: Callable[[str], None]) -> None:
+    """Skips what cannot be built here."""
+    try:
+        tools.ensure([*tools.API_TOOLS, "kube-controller-manager"], progress)
+    except EnvironmentFault as fault:
+        pytest.skip(f"cannot build a Kubernetes API server: {fault}")
+
+
+def install_kinds(server: ApiServer) -> None:
+    """Easel's kinds, established."""
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        server.kubectl("apply", "--server-side", "-f", str(path))
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+
+@contextlib.contextmanager
+def controlled_server(folder: Path, progress: Callable[[str], None]) -> Iterator[ApiServer]:
+    """A server of our own with Kubernetes' controllers and Easel's kinds."""
+    need_api_server(progress)
+    with temporary_api_server(folder / "state", progress) as started:
+        started.start_controllers("*", progress)
+        install_kinds(started)
+        yield started
 
 
 @pytest.fixture(scope="package")
 def server(progress: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server of our own, since its controllers would meddle with other tests' objects."""
-    try:
-        tools.ensure([*tools.API_TOOLS, "kube-controller-manager"], progress)
-    except EnvironmentFault as fault:
-        pytest.skip(f"cannot build a Kubernetes API server: {fault}")
-    with temporary_api_server(tmp_path_factory.mktemp("api") / "state", progress) as started:
-        started.start_controllers("*", progress)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            started.kubectl("apply", "--server-side", "-f", str(path))
-        started.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    with controlled_server(tmp_path_factory.mktemp("api"), progress) as started:
         yield started
+
+
+@pytest.fixture
+def still(api_server: ApiServer) -> Place:
+    """A namespace in which nobody else changes an object: there are no controllers."""
+    install_kinds(api_server)
+    return Place(api_server.kubectl, f"still-{next(NUMBERS)}").make()
+
+
+@pytest.fixture
+def connect(api_server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """The operator's own way to the API server of `still`."""
+    # The library reads the variable when it is imported, and the operator's process has it from its start.
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(api_server.kubeconfig))
+
+    @contextlib.asynccontextmanager
+    async def connected() -> AsyncIterator[KubeCluster]:
+        transport = await Transport.connect(50)
+        try:
+            yield KubeCluster(transport, "test")
+        finally:
+            await transport.close()
+
+    return connected
 
 
 def new_place(server: ApiServer) -> Place:

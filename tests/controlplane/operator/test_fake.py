@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from easel_cluster.apionly import ApiServer
 from operating.fake import FakeCluster
-from operating.place import Place
+from operating.place import RESTRICTED, Place
 
+from conftest import Connect
 from easel_api.errors import EaselError
-from easel_operator.adapters.kube.cluster import KubeCluster
-from easel_operator.adapters.kube.transport import Transport
 from easel_operator.core.actions import (
     Action,
     Apply,
@@ -31,19 +29,6 @@ pytestmark = pytest.mark.apiserver
 
 Raw = dict[str, Any]
 STRANGER = "00000000-0000-4000-8000-000000000002"
-
-
-RESTRICTED: Raw = {
-    "serviceAccountName": "easel-runtime",  # there from the start, unlike the namespace's default
-    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-    "containers": [
-        {
-            "name": "main",
-            "image": "image",
-            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        }
-    ],
-}
 
 
 class Stage:
@@ -178,39 +163,25 @@ SCENES = (versions, taking_back, names, deletions, suspending, statuses, costs)
 
 def in_memory(scene: Callable[[Stage], Awaitable[list[Any]]]) -> list[Any]:
     cluster = FakeCluster()
-    return asyncio.run(
-        _awaited(scene(Stage(cluster, "art", "owner", lambda resource, body: _created(cluster, resource, body))))
-    )
 
+    async def run() -> list[Any]:
+        return await scene(
+            Stage(cluster, "art", "owner", lambda resource, body: cluster.create(resource, body) and None)
+        )
 
-def _created(cluster: FakeCluster, resource: Resource, body: Raw) -> None:
-    cluster.create(resource, body)
-
-
-async def _awaited(what: Awaitable[list[Any]]) -> list[Any]:
-    return await what
+    return asyncio.run(run())
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_cluster_in_memory_does_as_a_real_one(
-    place: Place,
-    server: ApiServer,
-    monkeypatch: pytest.MonkeyPatch,
-    scene: Callable[[Stage], Awaitable[list[Any]]],
+    still: Place, connect: Connect, scene: Callable[[Stage], Awaitable[list[Any]]]
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(server.kubeconfig))
-
     async def real() -> list[Any]:
-        transport = await Transport.connect(50)
-        try:
-            cluster = KubeCluster(transport, "test")
-            # An owner that is not there would have the garbage collector take its children.
-            place("create", "configmap", "x")
-            owner = (place.get("configmap", "x") or {})["metadata"]["uid"]
-            stage = Stage(cluster, place.namespace, owner, lambda _, body: place.kubectl.apply(body) and None)
-            return await scene(stage)
-        finally:
-            await transport.close()
+        still("create", "configmap", "x")
+        owner = (still.get("configmap", "x") or {})["metadata"]["uid"]
+        async with connect() as cluster:
+            return await scene(
+                Stage(cluster, still.namespace, owner, lambda _, body: still.kubectl.apply(body) and None)
+            )
 
     assert in_memory(scene) == asyncio.run(real())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from easel_cluster.apionly import ApiServer
-from operating.place import Place
+from operating.place import RESTRICTED, Place
 
+from conftest import Connect
 from easel_api.errors import InvalidInput
-from easel_operator.adapters.kube.cluster import KubeCluster
-from easel_operator.adapters.kube.transport import Transport
 from easel_operator.core.actions import Action, Apply, Delete, KeepReplicas, Manifest, SetDeletionCost, Suspend
 from easel_operator.core.labels import DELETION_COST
 from easel_operator.core.resources import DEPLOYMENTS, JOBS, PODS, Reference
@@ -22,36 +20,23 @@ pytestmark = pytest.mark.apiserver
 
 
 @pytest.fixture
-def perform(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[Action], None]:
+def perform(connect: Connect) -> Callable[[Action], None]:
     """Carries an action out as the operator does."""
-    # The library reads the variable when it is imported, and the operator's process has it from its start.
-    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(server.kubeconfig))
 
     def run(action: Action) -> None:
-        async def once(work: Callable[[KubeCluster], Awaitable[None]]) -> None:
-            transport = await Transport.connect(50)
-            try:
-                await work(KubeCluster(transport, "test"))
-            finally:
-                await transport.close()
+        async def once() -> None:
+            async with connect() as cluster:
+                await cluster.perform(action)
 
-        asyncio.run(once(lambda cluster: cluster.perform(action)))
+        asyncio.run(once())
 
     return run
 
 
-RESTRICTED: dict[str, Any] = {
-    "serviceAccountName": "easel-runtime",  # there from the start, unlike the namespace's default
-    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-    "containers": [
-        {
-            "name": "main",
-            "image": "docker.io/easel/runtime:dev",
-            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        }
-    ],
-}
+@pytest.fixture
+def place(still: Place) -> Place:
+    """Controllers would change the versions that these tests speak of."""
+    return still
 
 
 def deployment(place: Place, replicas: int | None) -> Manifest:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from easel_cluster import processes, tools
-from easel_cluster.apionly import ApiServer, temporary_api_server
+from easel_cluster import processes
+from easel_cluster.apionly import ApiServer
 from operating.place import Place
 from operating.process import until
 
-from conftest import ROOT, Start, new_place
-from easel_api.errors import EnvironmentFault
+from conftest import Start, controlled_server, new_place
 
 pytestmark = pytest.mark.apiserver
 
@@ -22,15 +21,7 @@ pytestmark = pytest.mark.apiserver
 @pytest.fixture(scope="module")
 def fragile(progress: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server that tests may stop."""
-    try:
-        tools.ensure([*tools.API_TOOLS, "kube-controller-manager"], progress)
-    except EnvironmentFault as fault:
-        pytest.skip(f"cannot build a Kubernetes API server: {fault}")
-    with temporary_api_server(tmp_path_factory.mktemp("fragile") / "state", progress) as server:
-        server.start_controllers("*", progress)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            server.kubectl("apply", "--server-side", "-f", str(path))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    with controlled_server(tmp_path_factory.mktemp("fragile"), progress) as server:
         yield server
 
 

@@ -13,6 +13,20 @@ from operating.process import until
 Raw = dict[str, Any]
 
 
+RESTRICTED: Raw = {
+    "serviceAccountName": "easel-runtime",  # there from the start, unlike the namespace's default
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "main",
+            "image": "docker.io/easel/runtime:dev",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+"""Spec of a pod that a `Place` admits."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One namespace."""
