@@ -7,12 +7,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from easel_operator.core.decision import Scaled
 from easel_operator.core.resources import MODEL_DEPLOYMENTS, Key
 from easel_operator.core.scaling.policy import Blind, Recommendation, Work
 from easel_operator.core.scaling.work import JobWork
 from easel_operator.ports.metrics import Metrics
+
+
+@dataclass(slots=True)
+class _Total:
+    """The work of a model's jobs, kept as jobs come and go: adding it up for each of 10,000 would take as many squared."""
+
+    jobs: int = 0
+    items: int = 0
+    measured: int = 0
+    gpu_seconds: float = 0.0
+
+    def add(self, work: JobWork, sign: int = 1) -> None:
+        self.jobs += sign
+        self.items += sign * work.items
+        if work.gpu_seconds is not None:
+            self.measured += sign
+            self.gpu_seconds += sign * work.gpu_seconds
+        if not self.measured:
+            self.gpu_seconds = 0.0  # what rounding left over
 
 
 class Demands:
@@ -29,7 +49,7 @@ class Demands:
             self._metrics.forget(model)
         self._unseen = set(unseen)
         self._jobs: dict[Key, JobWork] = {}
-        self._of: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._totals: defaultdict[Key, _Total] = defaultdict(_Total)
         self._scaled = {}
         self._answers: dict[str, float | Blind | None] = {}
 
@@ -39,25 +59,24 @@ class Demands:
         self._unseen.discard(job)
         before = self._jobs.pop(job, None)
         touched = {_model(job, each) for each in (before, work) if each}
-        worked = {model: bool(self._of[model]) for model in touched}
+        worked = {model: bool(self._totals[model].jobs) for model in touched}
         if before:
-            self._of[_model(job, before)].discard(job)
+            self._totals[_model(job, before)].add(before, -1)
         if work:
             self._jobs[job] = work
-            self._of[_model(job, work)].add(job)
+            self._totals[_model(job, work)].add(work)
         new = work is not None and not inherited and (before is None or before.gpu_seconds is None)
         requested = (work.gpu_seconds or 0.0) if work and new else 0.0
         for model in touched & set(self._scaled):
             self._metrics.work(model, self.work(model), requested if work and model == _model(job, work) else 0.0)
-        return next((model for model in touched if bool(self._of[model]) != worked[model]), None)
+        return next((model for model in touched if bool(self._totals[model].jobs) != worked[model]), None)
 
     def work(self, model: Key) -> Work:
         """Queued and running work of a model."""
-        jobs = [self._jobs[job] for job in self._of.get(model, ())]
-        seconds = [job.gpu_seconds for job in jobs if job.gpu_seconds is not None]
+        total = self._totals.get(model, _Total())
         return Work(
-            items=sum(job.items for job in jobs),
-            gpu_seconds=sum(seconds) if len(seconds) == len(jobs) else None,
+            items=total.items,
+            gpu_seconds=total.gpu_seconds if total.measured == total.jobs else None,
             complete=not self._unseen,
         )
 

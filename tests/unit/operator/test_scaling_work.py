@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 from operator_effects import decide
 from operator_views import READY, batch, completed, environment, job_spec, job_view
 
@@ -118,6 +120,35 @@ def test_the_work_of_jobs_is_added_up() -> None:
     assert demands.work(STUDIO) == Work(1, 5.0)
     demands.put(job("a"), JobWork("studio", 1, None))
     assert demands.work(STUDIO) == Work(1, None)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcd"),
+            st.none()
+            | st.builds(
+                JobWork, st.sampled_from(["studio", "other"]), st.integers(1, 9), st.none() | st.floats(0.001, 1000)
+            ),
+        ),
+        max_size=30,
+    )
+)
+def test_a_total_is_the_sum_of_what_is_there(changes: list[tuple[str, JobWork | None]]) -> None:
+    demands = Demands(PrometheusMetrics())
+    there: dict[str, JobWork] = {}
+    for name, work in changes:
+        demands.put(job(name), work)
+        there.pop(name, None)
+        if work:
+            there[name] = work
+    of_studio = [work for work in there.values() if work.model == "studio"]
+    told = demands.work(STUDIO)
+    assert told.items == sum(work.items for work in of_studio)
+    if any(work.gpu_seconds is None for work in of_studio):
+        assert told.gpu_seconds is None
+    else:
+        assert told.gpu_seconds == pytest.approx(sum(work.gpu_seconds or 0.0 for work in of_studio), abs=1e-9)
 
 
 def test_the_first_and_the_last_work_have_a_model_looked_at() -> None:
