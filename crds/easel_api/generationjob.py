@@ -400,11 +400,6 @@ class Output(ApiModel):
     ] = None
 
 
-def _uris(spec: GenerationJobSpec) -> list[str]:
-    files = (getattr(spec.inputs, name) for name in Inputs.model_fields) if spec.inputs else ()
-    return [file.uri for file in files if file is not None]
-
-
 def _has_size(spec: GenerationJobSpec) -> bool:
     return spec.parameters.width is not None or spec.parameters.height is not None
 
@@ -518,7 +513,7 @@ class GenerationJobSpec(ApiModel):
         Rule(
             cel=f"!has(self.inputs) || ({_NO_INPUT_STARTS_WITH.format('file://')})",
             message=f"{FILE_IN_CLUSTER} s3:// or pvc://",
-            holds=lambda spec: not any(uri.startswith("file://") for uri in _uris(spec)),
+            holds=lambda spec: not any(uri.startswith("file://") for uri in spec.input_uris()),
             path="inputs",
             cluster_only=True,
         ),
@@ -528,7 +523,7 @@ class GenerationJobSpec(ApiModel):
             message="an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing",
             holds=lambda spec: (
                 (spec.output.store is not None and spec.output.store.s3 is not None)
-                or not any(uri.startswith("s3://") for uri in _uris(spec))
+                or not any(uri.startswith("s3://") for uri in spec.input_uris())
             ),
             path="inputs",
             cluster_only=True,
@@ -638,6 +633,11 @@ class GenerationJobSpec(ApiModel):
     def item_count(self) -> int:
         """Number of items this job makes: prompts (one empty prompt when there are none) × matrix × seeds."""
         return max(1, len(self.prompts)) * self.combinations() * len(self.parameters.seeds)
+
+    def input_uris(self) -> list[str]:
+        """Where the pictures and clips are that it starts from."""
+        files = (getattr(self.inputs, name) for name in Inputs.model_fields) if self.inputs else ()
+        return [file.uri for file in files if file is not None]
 
     def resolved_format(self) -> str:
         """Encoding of the results."""

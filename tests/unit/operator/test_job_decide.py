@@ -11,6 +11,7 @@ from operator_effects import after, decide, kinds, said, status_of
 from operator_views import NOW, READY, STILL, batch, completed, environment, failed, job_spec, job_view, pod, running
 
 from easel_api.generationjob import GenerationJobStatus
+from easel_api.tasks import Task
 from easel_operator.core.actions import Apply, ApplyStatus, Delete, RecordEvent, Suspend
 from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.choice import Chosen, Waiting, choose
@@ -311,3 +312,14 @@ def test_a_backend_is_remembered_by_an_operator_that_died_before_it_was_written_
         "modelDeployment": "studio",
         "selectedReason": "WarmReplica",
     }
+
+
+@pytest.mark.parametrize(
+    ("task", "field"), [("image-to-image", "image"), ("video-to-video", "clip"), ("control-to-image", "control")]
+)
+def test_every_claim_that_an_input_is_in_is_mounted(task: str, field: str) -> None:
+    view = job_view(job_spec(task=task, inputs={field: {"uri": "pvc://photos/mug.png"}}))
+    able = replace(view, candidates=(replace(READY, tasks=frozenset(Task)),))
+    (made,) = (action for action in decide(able, environment()).actions if isinstance(action, Apply))
+    volumes = made.manifest.body["spec"]["template"]["spec"]["volumes"]
+    assert "photos" in [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in volumes]

@@ -119,12 +119,11 @@ def _container(owner: Identity, address: str, configuration: Configuration, volu
 
 def _volumes(spec: GenerationJobSpec) -> list[Mounted]:
     store = spec.output.store
-    inputs = [] if spec.inputs is None else [source.uri for source in (spec.inputs.image, spec.inputs.mask) if source]
     written = [store.persistent_volume_claim.claim_name] if store and store.persistent_volume_claim else []
     return [
         scratch("tmp", "/tmp", "2Gi"),  # noqa: S108 - an emptyDir of the pod's own
         *_credentials(store.s3 if store else None),
-        *claims((claim for uri in inputs if (claim := claim_of(uri))), written),
+        *claims((claim for uri in spec.input_uris() if (claim := claim_of(uri))), written),
     ]
 
 
