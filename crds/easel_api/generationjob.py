@@ -440,7 +440,7 @@ _NO_INPUT_STARTS_WITH = " && ".join(
 
 
 class GenerationJobSpec(ApiModel):
-    """What to make. Immutable except `suspend` and `cancel`."""
+    """What to make. Immutable except `suspend`, `cancel` and `priorityClassName`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -611,6 +611,13 @@ class GenerationJobSpec(ApiModel):
         Immutable(),
         Field(
             ge=1, le=2592000, description="Seconds that the job may run once its worker has started. Default: no limit."
+        ),
+    ] = None
+    priority_class_name: Annotated[
+        Name | None,
+        Field(
+            description="Name of a class that the platform defines in the chart's values: jobs of a higher one begin first, and their "
+            "steps go first in the engine. A change counts until the worker starts. Default: none, which ranks as 0."
         ),
     ] = None
     suspend: Annotated[bool, Field(description="Stop (finished items are kept) until set to false again.")] = False

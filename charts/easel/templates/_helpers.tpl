@@ -65,5 +65,6 @@ operatorPodSelector:
   namespaceLabels: {kubernetes.io/metadata.name: {{ .Release.Namespace }}}
   podLabels: {{ include "easel.operatorSelector" . | fromYaml | toJson }}
 prometheusSelector: {{ pick .Values.monitoring.prometheus "namespaceLabels" "podLabels" | toJson }}
+admission: {{ toJson .Values.admission }}
 prometheusUrl: {{ .Values.monitoring.prometheus.url | quote }}
 {{- end }}

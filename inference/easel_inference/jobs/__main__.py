@@ -1,7 +1,7 @@
 """The entry point of a worker pod.
 
 Environment: EASEL_JOB_NAME, EASEL_JOB_NAMESPACE, EASEL_JOB_UID, EASEL_ENDPOINT (HOST:PORT of the model's headless
-Service). Exit codes: 0 all done, 1 failed for good, 2 the input is wrong, 3 the environment is; the batch Job takes these
+Service), EASEL_PRIORITY (of its steps in the engine, 0 when unset). Exit codes: 0 all done, 1 failed for good, 2 the input is wrong, 3 the environment is; the batch Job takes these
 as final. Anything else, 143 after SIGTERM among it, is started again and goes on where it stopped.
 """
 
@@ -20,7 +20,7 @@ from easel_api.generationjob import GenerationJob
 from easel_inference.artifacts import keys
 
 from .access import JobAccess, Server, StatusReporter
-from .opening import Places, open_sources, open_store
+from .opening import open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
 from .settings import Settings, termination_log
@@ -57,7 +57,7 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
     found = access.read()
     reporter = StatusReporter(access)
     try:
-        worker = _worker(found, settings.places, stop)
+        worker = _worker(found, settings, stop)
     except EaselError as error:
         early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
         early.broke(error)
@@ -67,12 +67,12 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
         return generate_at(worker, worker.claim(), settings.endpoint, _backend_name(found, settings.endpoint), stop)
 
 
-def _worker(found: GenerationJob, places: Places, stop: threading.Event) -> Worker:
-    store, prefix = open_store(found.spec, places, stop)
+def _worker(found: GenerationJob, settings: Settings, stop: threading.Event) -> Worker:
+    store, prefix = open_store(found.spec, settings.places, stop)
     metadata = found.metadata
     folder = keys.folder(prefix, metadata.name)
-    job = Job(metadata.name, metadata.namespace or "", metadata.uid, found.spec, folder)
-    return Worker(job, store, open_sources(found.spec, places, stop), time.monotonic)
+    job = Job(metadata.name, metadata.namespace or "", metadata.uid, found.spec, folder, settings.priority)
+    return Worker(job, store, open_sources(found.spec, settings.places, stop), time.monotonic)
 
 
 def _backend_name(found: GenerationJob, endpoint: str) -> str:

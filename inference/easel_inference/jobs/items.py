@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from easel_api.errors import InvalidInput
@@ -33,6 +33,10 @@ class Item:
     def id(self) -> str:
         """`0007-3f2a9c1b`."""
         return self.request.id
+
+    def ranked(self, priority: int) -> Item:
+        """The same, with what is no part of the result: how its steps rank in the engine."""
+        return replace(self, request=self.request.model_copy(update={"priority": priority}))
 
 
 def expand(spec: GenerationJobSpec) -> tuple[Item, ...]:

@@ -22,6 +22,7 @@ class Settings:
 
     job: JobName
     endpoint: str
+    priority: int
     places: Places
     service_account: Path
     termination_log: Path
@@ -32,6 +33,7 @@ class Settings:
         return cls(
             job=JobName(*(_needed(environment, f"EASEL_JOB_{part}") for part in ("NAME", "NAMESPACE", "UID"))),
             endpoint=_needed(environment, "EASEL_ENDPOINT"),
+            priority=int(environment.get("EASEL_PRIORITY", "0")),
             places=Places(
                 claims=Path(environment.get("EASEL_CLAIMS_DIR", "/claims")),
                 credentials=Path(environment.get("EASEL_CREDENTIALS_DIR", "/etc/easel/credentials")),

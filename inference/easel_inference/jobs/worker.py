@@ -43,6 +43,8 @@ class Job:
     spec: GenerationJobSpec
     folder: str
     """Start of every key: empty, or ending in a slash."""
+    priority: int = 0
+    """Of its steps in the engine; the higher go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Worker:
     def __init__(self, job: Job, store: Store, sources: Sources, clock: Callable[[], float]) -> None:
         """Expands and checks everything that can be wrong before a backend is needed; raises `InvalidInput`."""
         self.job, self._store = job, store
-        self.items = expand(job.spec)
+        self.items = tuple(item.ranked(job.priority) for item in expand(job.spec))
         self.inputs = load(job.spec, sources)
         self.tally = Tally(len(self.items), job.spec.parameters.steps, clock)
         self.ledger = Ledger(store, keys.manifest(job.folder), _empty_manifest(job, self.inputs, len(self.items)))

@@ -43,6 +43,13 @@ class PrometheusMetrics:
             registry=self.registry,
         )
         self._leader = Gauge("easel_operator_leader", "1 while this process leads.", registry=self.registry)
+        self._told: set[str] = set()
+        self._queued = Gauge(
+            "easel_queued_jobs",
+            "GenerationJobs that wait for their turn though their model serves.",
+            ["namespace"],
+            registry=self.registry,
+        )
         self._jobs = Gauge("easel_jobs", "GenerationJobs by phase.", ["phase"], registry=self.registry)
         self._wait = Gauge(
             "easel_job_longest_wait_seconds",
@@ -136,6 +143,12 @@ class PrometheusMetrics:
         self._wait.set(longest_wait)
         for phase in Phase:
             self._jobs.labels(phase.value).set(phases.get(phase.value, 0))
+
+    def queued(self, namespaces: Mapping[str, int]) -> None:
+        """A namespace that was told of once reads zero when none waits."""
+        for namespace in self._told.union(namespaces):
+            self._queued.labels(namespace).set(namespaces.get(namespace, 0))
+        self._told.update(namespaces)
 
 
 def _drop(metric: Gauge | Counter, labels: tuple[str, str]) -> None:

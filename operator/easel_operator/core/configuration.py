@@ -53,6 +53,33 @@ class WatchTimes(_Section):
     """How often every object is reconciled though nothing happened."""
 
 
+class NamespaceAdmission(_Section):
+    """How many jobs of a namespace work at once, and its share beside others."""
+
+    max_running_jobs: Annotated[int, Field(ge=1)] | None = None
+    """None: no limit."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """One of twice the weight gets twice the GPU-seconds where namespaces compete."""
+
+
+class Admission(_Section):
+    """How many jobs work at once, and in which order they begin."""
+
+    priority_classes: dict[str, Annotated[int, Field(ge=-1000, le=1000)]] = {}
+    """What a GenerationJob's `spec.priorityClassName` may name: the higher goes first, and a job that names none has 0."""
+    max_running_jobs: Annotated[int, Field(ge=1)] | None = None
+    """Over all namespaces; None: no limit."""
+    namespaces: dict[str, NamespaceAdmission] = {}
+    default: NamespaceAdmission = NamespaceAdmission()
+    """Of namespaces that are not named."""
+    half_life_seconds: Annotated[float, Field(gt=0)] = 3600
+    """After which the GPU-seconds that a namespace was given count half."""
+
+    def of(self, namespace: str) -> NamespaceAdmission:
+        """The rules of a namespace."""
+        return self.namespaces.get(namespace, self.default)
+
+
 class Configuration(_Section):
     """Everything that the operator is told."""
 
@@ -76,5 +103,6 @@ class Configuration(_Section):
     requests_per_second: Annotated[float, Field(gt=0)] = 50
     """Requests to the API server, on average; bursts may be twice that."""
     runtime_http_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    admission: Admission = Admission()
     lease_times: LeaseTimes = LeaseTimes()
     watch_times: WatchTimes = WatchTimes()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from easel_api.errors import EaselError
 
 from .actions import Action
+from .admission import Seat
 from .configuration import Configuration
 from .scaling.policy import Recommendation
 from .scaling.work import JobWork
@@ -57,6 +58,8 @@ class Decision:
     reasons: tuple[str, ...] = ()
     work: JobWork | None = None
     """What a job still asks of its model; the shell adds it up."""
+    seat: Seat | None = None
+    """What a job asks of the admission queue."""
     scaled: Scaled | None = None
     """Of a model whose number of replicas is ours to decide or to tell."""
 

@@ -24,6 +24,10 @@ SELECTED_REASON = "easel.dev/selected-reason"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes' own annotation: of the pods of a Deployment the one of the least cost goes first."""
 
+KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
+KUEUE = (KUEUE_QUEUE, "kueue.x-k8s.io/priority-class", "kueue.x-k8s.io/max-exec-time-seconds")
+"""Labels of a GenerationJob that its batch Job gets too: Kueue admits batch Jobs."""
+
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Selects every child."""
 

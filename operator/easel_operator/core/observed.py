@@ -10,6 +10,7 @@ from easel_api.generationjob import ChosenBackend, GenerationJobSpec, Generation
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.tasks import Task
 
+from .admission import ADMITTED, Turn
 from .decision import Refusal
 from .resources import Key
 from .scaling.policy import NO_WORK, Blind, Recommendation, Work
@@ -25,6 +26,7 @@ class Identity:
     generation: int
     resource_version: str = ""
     deleting: bool = False
+    created: str = ""
 
     @property
     def name(self) -> str:
@@ -177,6 +179,8 @@ class BatchJob:
     """Why no pod can be made at all."""
     backend: ChosenBackend | None = None
     """The backend that it was made for, as its annotations say."""
+    queue: str = ""
+    """The LocalQueue of Kueue that it waits in; it is Kueue's to suspend and resume then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,9 @@ class JobView:
     spec: GenerationJobSpec | Problem
     status: GenerationJobStatus
     candidates: tuple[Candidate, ...] = ()
+    turn: Turn = ADMITTED
+    queue: dict[str, str] = field(default_factory=dict)
+    """Its labels for Kueue; none: it has a turn in our own queue."""
     batch_job: BatchJob | None = None
     pods: tuple[Pod, ...] = ()
     refusal: Refusal | None = None

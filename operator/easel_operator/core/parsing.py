@@ -17,6 +17,7 @@ from easel_api.generationjob import ChosenBackend, GenerationJobSpec, Generation
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 
 from . import labels
+from .admission import slots
 from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Pod, Problem, Termination, Trouble
 from .pods import trouble_of
 from .resources import Key
@@ -41,7 +42,14 @@ def identity_of(key: Key, raw: Raw) -> Identity:
         metadata.get("generation", 0),
         metadata.get("resourceVersion", ""),
         "deletionTimestamp" in metadata,
+        metadata.get("creationTimestamp", ""),
     )
+
+
+def queue_labels(raw: Raw) -> dict[str, str]:
+    """Labels for Kueue, none when it names no queue."""
+    tags = raw.get("metadata", {}).get("labels", {})
+    return {name: tags[name] for name in labels.KUEUE if name in tags} if labels.KUEUE_QUEUE in tags else {}
 
 
 def parse_spec(model: type[S], raw: Raw, problems: Callable[[S], Iterable[str]]) -> S | Problem:
@@ -138,6 +146,7 @@ def batch_job_of(raw: Raw) -> BatchJob:
         failure=Trouble(failed.get("reason", ""), failed.get("message", "")) if failed else None,
         finished_at=ended.get("lastTransitionTime", ""),
         backend=_backend(metadata.get("annotations", {})),
+        queue=metadata.get("labels", {}).get(labels.KUEUE_QUEUE, ""),
     )
 
 
@@ -212,6 +221,15 @@ def candidate_of(name: str, raw: Raw | None) -> Candidate:
         message=told.message if told else "",
         since=told.last_transition_time if told else "",
     )
+
+
+def slots_of(raw: Raw) -> int:
+    """How many jobs the ModelDeployment takes at once: none unless a replica of its present specification serves."""
+    candidate, spec = candidate_of(raw["metadata"]["name"], raw), model_spec(raw, lambda _: ())
+    if not candidate.ready or isinstance(spec, Problem):
+        return 0
+    replicas = model_status(raw).replicas
+    return slots(replicas.ready if replicas else 0, spec.engine.max_concurrent_requests)
 
 
 def _desired(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:

@@ -43,3 +43,6 @@ class Metrics(Protocol):
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase, and the age in seconds of the oldest one that has not begun."""
+
+    def queued(self, namespaces: Mapping[str, int]) -> None:
+        """GenerationJobs that wait for their turn though their model serves, by namespace."""

@@ -41,7 +41,8 @@ class NotLeading(Exception):
 class Loop:
     """Reconciles one object at a time; the work queue calls it for many at once.
 
-    `heed` hears of the decision on every object, and of None when there is no such object any more.
+    `heed` hears of the decision on every object, and of None when there is no such object any more. It answers whether what it
+    heard changes what the decision rests on, which is then made anew.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Loop:
         cluster: Cluster,
         metrics: Metrics,
         configuration: Configuration,
-        heed: Callable[[Key, Decision | None], None],
+        heed: Callable[[Key, Decision | None], bool],
         *,
         leads: Callable[[], bool],
         clock: Callable[[], datetime],
@@ -83,15 +84,22 @@ class Loop:
         if seen is None:
             self._heed(key, None)
             return "settled", Outcome()
-        decision = self._decide(await self._observe(key, seen))
+        _, decision = await self._decided(key, seen)
         if decision.settled:
-            self._heed(key, decision)
             return "settled", Outcome(requeue_after=decision.requeue_after)
         fresh = await self._cluster.get(Reference(key.resource, key.namespace, key.name))
         if fresh is None:
             self._heed(key, None)
             return "settled", Outcome()
-        return await self._act_upon(await self._observe(key, fresh))
+        return await self._act_upon(*await self._decided(key, fresh))
+
+    async def _decided(self, key: Key, raw: dict[str, Any]) -> tuple[View, Decision]:
+        view = await self._observe(key, raw)
+        decision = self._decide(view)
+        if self._heed(key, decision):
+            view = await self._observe(key, raw)
+            decision = self._decide(view)
+        return view, decision
 
     async def _observe(self, key: Key, raw: dict[str, Any]) -> View:
         if key.resource == MODEL_DEPLOYMENTS:
@@ -104,9 +112,7 @@ class Loop:
             return decide_model(view, environment)
         return decide_job(view, environment)
 
-    async def _act_upon(self, view: View) -> tuple[Result, Outcome]:
-        decision = self._decide(view)
-        self._heed(view.identity.key, decision)
+    async def _act_upon(self, view: View, decision: Decision) -> tuple[Result, Outcome]:
         try:
             await self._act(view.identity.key, decision)
         except REFUSALS as error:

@@ -12,6 +12,7 @@ from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.validation import model_problems
 from easel_operator.core import parsing
+from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.model.scalers import SCALERS
 from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
@@ -45,9 +46,15 @@ class Observer:
     """Makes views."""
 
     def __init__(
-        self, cache: Cache, demands: Demands, prober: Prober, cluster: Cluster, problems: SpecProblems
+        self,
+        cache: Cache,
+        demands: Demands,
+        admissions: AdmissionQueue,
+        prober: Prober,
+        cluster: Cluster,
+        problems: SpecProblems,
     ) -> None:
-        self._cache, self._demands, self._prober = cache, demands, prober
+        self._cache, self._demands, self._admissions, self._prober = cache, demands, admissions, prober
         self._cluster, self._problems = cluster, problems
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
@@ -77,6 +84,8 @@ class Observer:
             spec=spec,
             status=parsing.job_status(raw),
             candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
+            turn=self._admissions.turn(key),
+            queue=parsing.queue_labels(raw),
             batch_job=await self._batch_job(key, pods, now),
             pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in pods]),
         )

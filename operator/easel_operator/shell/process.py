@@ -19,9 +19,11 @@ from easel_operator.adapters.kube.transport import Transport
 from easel_operator.adapters.metrics import PrometheusMetrics
 from easel_operator.adapters.prometheus import HttpPrometheus
 from easel_operator.adapters.runtime import HttpRuntime
+from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.configuration import Configuration
 from easel_operator.core.decision import Decision
-from easel_operator.core.resources import GENERATION_JOBS, OWN_KINDS, PODS, Key, Resource
+from easel_operator.core.parsing import slots_of
+from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, Key, Resource
 
 from .audit import Audit
 from .cache import Cache
@@ -55,6 +57,7 @@ class Operator:
         )
         self._prometheus = HttpPrometheus(configuration.prometheus_url)
         self._cache, self._prober, self._demands = Cache(), Prober(self._runtime), Demands(metrics)
+        self._admissions = AdmissionQueue(configuration.admission)
         leases = KubeLeases(transport, configuration.lease_namespace, configuration.lease_name, times.retry * 2)
         self._leadership = Leadership(leases, identity, times, self._on_leadership)
         namespaces = configuration.namespaces
@@ -62,14 +65,19 @@ class Operator:
         loop = Loop(
             self._cache,
             Observer(
-                self._cache, self._demands, self._prober, self._cluster, lambda spec: map(str, spec_problems(spec))
+                self._cache,
+                self._demands,
+                self._admissions,
+                self._prober,
+                self._cluster,
+                lambda spec: map(str, spec_problems(spec)),
             ),
             self._cluster,
             metrics,
             configuration,
             self._on_decision,
             leads=self._leadership.leads,
-            clock=lambda: datetime.now(UTC),
+            clock=_now,
         )
         self._queue = WorkQueue(loop.reconcile, configuration.concurrency, metrics.queue_depth)
         self._measuring = Measuring(self._prometheus, self._demands, self._queue.add)
@@ -138,8 +146,9 @@ class Operator:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             since = self._cache.waiting_since()
-            wait = 0.0 if since is None else max(0.0, (datetime.now(UTC) - since).total_seconds())
+            wait = 0.0 if since is None else max(0.0, (_now() - since).total_seconds())
             self._metrics.jobs(self._cache.phases(), wait)
+            self._metrics.queued(self._admissions.waiting())
             if self._watching is not None and not self._watching.alive:
                 raise RuntimeError("watching ended")
             if time.monotonic() - self._resynced > self._configuration.watch_times.resync_interval:
@@ -151,18 +160,32 @@ class Operator:
             self._queue.add(key)
 
     def _take_stock(self) -> None:
-        """Until every job was looked at nobody knows what work there is."""
-        leads = self._leadership.led
-        self._demands.clear(key for key in self._cache.own() if leads and key.resource == GENERATION_JOBS)
+        """Until every job was looked at nobody knows what work there is, nor who may begin."""
+        jobs = [key for key in self._cache.own() if self._leadership.led and key.resource == GENERATION_JOBS]
+        self._demands.clear(jobs)
+        self._admissions.clear(jobs)
+        for key in self._cache.own():
+            if key.resource == MODEL_DEPLOYMENTS:
+                self._let_in(key, self._cache.get(key.resource, key.namespace, key.name))
 
-    def _on_decision(self, key: Key, decision: Decision | None) -> None:
+    def _on_decision(self, key: Key, decision: Decision | None) -> bool:
         if not self._leadership.led:
-            return
-        if key.resource == GENERATION_JOBS:
-            if model := self._demands.put(key, decision.work if decision else None):
-                self._queue.add(model)
-        elif self._demands.scaled(key, decision.scaled if decision else None):
-            self._measuring.ask_soon()
+            return False
+        if key.resource == MODEL_DEPLOYMENTS:
+            if self._demands.scaled(key, decision.scaled if decision else None):
+                self._measuring.ask_soon()
+            return False
+        if model := self._demands.put(key, decision.work if decision else None):
+            self._queue.add(model)
+        before = self._admissions.turn(key)
+        for job in self._admissions.put(key, decision.seat if decision else None, _now()) - {key}:
+            self._queue.add(job)
+        return self._admissions.turn(key) != before
+
+    def _let_in(self, model: Key, raw: dict[str, Any] | None) -> None:
+        """As many jobs work with a model as its replicas take."""
+        for job in self._admissions.slots(model, slots_of(raw) if raw else 0, _now()):
+            self._queue.add(job)
 
     def _on_leadership(self, leads: bool) -> None:  # noqa: FBT001 - a callback's one argument
         self._metrics.leading(leads=leads)
@@ -178,6 +201,9 @@ class Operator:
                 self._prober.forget(raw["metadata"]["uid"])
         else:
             self._cache.put(resource, raw)
+        if resource == MODEL_DEPLOYMENTS:
+            model = Key(resource.kind, raw["metadata"]["namespace"], raw["metadata"]["name"])
+            self._let_in(model, None if change == "gone" else raw)
         if self._leadership.led:
             for key in self._cache.affected(resource, raw):
                 self._queue.add(key)
@@ -191,3 +217,7 @@ class Operator:
 
     def _unready(self) -> str | None:
         return self._unhealthy() or (None if self._audit.synced.is_set() else "the first lists are not complete")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -17,8 +17,10 @@ from operator_views import NOW, configuration
 
 from easel_operator.adapters.metrics import PrometheusMetrics
 from easel_operator.core.actions import Action
+from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.decision import Decision
 from easel_operator.core.observed import Loaded, Probe
+from easel_operator.core.parsing import slots_of
 from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, Key, Reference
 from easel_operator.shell.cache import Cache
 from easel_operator.shell.demands import Demands
@@ -77,7 +79,8 @@ class Process:
         """Start, or start anew: lists everything and has all of it to do."""
         self.coming.clear()
         cache, self.demands = Cache(), Demands(METRICS)
-        observer = Observer(cache, self.demands, Prober(Runtime()), self.reach, lambda _: ())
+        self.admissions = AdmissionQueue(SETTINGS.admission)
+        observer = Observer(cache, self.demands, self.admissions, Prober(Runtime()), self.reach, lambda _: ())
         self.cache, self.reach.left = cache, -1
         self.loop = Loop(
             cache, observer, self.reach, METRICS, SETTINGS, self._heed, leads=lambda: self.leads, clock=lambda: NOW
@@ -85,10 +88,22 @@ class Process:
         for resource, _, raw in self.cluster.listed():
             cache.put(resource, raw)
         self.to_do: dict[Key, None] = dict.fromkeys(cache.own())
+        self._let_in()
 
-    def _heed(self, key: Key, decision: Decision | None) -> None:
-        if key.resource == GENERATION_JOBS:
-            self.demands.put(key, decision.work if decision else None)
+    def _let_in(self) -> None:
+        for key in self.cache.own():
+            raw = self.cache.get(key.resource, key.namespace, key.name)
+            if key.resource == MODEL_DEPLOYMENTS and raw:
+                self.to_do |= dict.fromkeys(self.admissions.slots(key, slots_of(raw), NOW))
+
+    def _heed(self, key: Key, decision: Decision | None) -> bool:
+        if key.resource != GENERATION_JOBS:
+            return False
+        self.demands.put(key, decision.work if decision else None)
+        before = self.admissions.turn(key)
+        changed = self.admissions.put(key, decision.seat if decision else None, NOW)
+        self.to_do |= dict.fromkeys(changed - {key})
+        return self.admissions.turn(key) != before
 
     def hear(self) -> None:
         """The next event arrives."""
@@ -108,6 +123,7 @@ class Process:
     def _take(self, event: Event) -> None:
         resource, change, raw = event
         (self.cache.remove if change == "gone" else self.cache.put)(resource, raw)
+        self._let_in()
         self.to_do |= dict.fromkeys(self.cache.affected(resource, raw))
 
     async def work(self, left: int = -1) -> None:

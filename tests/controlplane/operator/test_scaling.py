@@ -210,4 +210,4 @@ def test_without_keda_the_model_says_so_and_serves(scene: Scene) -> None:
         lambda: "scaledobjects" in place.condition("mdep", "studio", "Reconciling").get("message", ""),
         "what is missing",
     )
-    assert place.condition("mdep", "studio", "Ready")["status"] == "True"
+    place.await_condition("mdep", "studio", "Ready", "True", "Serving")

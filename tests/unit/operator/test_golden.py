@@ -61,7 +61,7 @@ def scalers(**scaling: Any) -> list[Manifest]:
 
 def jobs(spec: dict[str, Any]) -> list[Manifest]:
     made = job_spec(**spec)
-    return [batch_job(job_view().identity, made, Chosen("studio", "WarmReplica"), configuration())]
+    return [batch_job(job_view().identity, made, Chosen("studio", "WarmReplica"), configuration(), {})]
 
 
 CLAIMS: dict[str, Any] = {

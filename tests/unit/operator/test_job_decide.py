@@ -13,6 +13,8 @@ from operator_views import NOW, READY, STILL, batch, completed, environment, fai
 from easel_api.generationjob import GenerationJobStatus
 from easel_api.tasks import Task
 from easel_operator.core.actions import Apply, ApplyStatus, Delete, RecordEvent, Suspend
+from easel_operator.core.admission import UNKNOWN, Turn
+from easel_operator.core.configuration import Admission
 from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.choice import Chosen, Waiting, choose
 from easel_operator.core.observed import Candidate, Problem, Termination, Trouble
@@ -323,3 +325,57 @@ def test_every_claim_that_an_input_is_in_is_mounted(task: str, field: str) -> No
     (made,) = (action for action in decide(able, environment()).actions if isinstance(action, Apply))
     volumes = made.manifest.body["spec"]["template"]["spec"]["volumes"]
     assert "photos" in [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in volumes]
+
+
+HELD = Turn(admitted=False, message="9 jobs of this namespace work, as many as the platform lets work at once")
+IN_KUEUE = {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "high"}
+
+
+def test_a_job_whose_turn_it_is_not_waits_without_a_batch_job() -> None:
+    decision = decide(job_view(turn=HELD), environment())
+    assert kinds(decision) == []
+    assert said(decision)["Ready"] == ("False", "Queued")
+    assert HELD.message in str(status_of(decision))
+
+
+def test_nothing_is_said_before_every_job_was_looked_at() -> None:
+    assert decide(job_view(turn=UNKNOWN), environment()).settled
+
+
+def test_a_job_that_is_resumed_waits_for_its_turn_too() -> None:
+    view = job_view(batch_job=batch(suspended=True), turn=HELD)
+    assert kinds(decide(view, environment())) == []
+    assert kinds(decide(job_view(batch_job=batch(suspended=True)), environment())) == ["Suspend"]
+
+
+def test_a_job_that_works_is_not_stopped_for_another() -> None:
+    view = job_view(batch_job=batch(), pods=(running(),), turn=HELD)
+    assert said(decide(view, environment()))["Ready"] == ("False", "Generating")
+
+
+def test_a_class_that_the_platform_does_not_have_is_named() -> None:
+    view = job_view(job_spec(priorityClassName="urgent"))
+    decision = decide(view, environment(admission=Admission(priority_classes={"low": -1, "high": 9})))
+    assert said(decision)["Failed"] == ("True", "InvalidInput")
+    assert "there is no class urgent; the platform offers high, low" in str(status_of(decision))
+    known = decide(view, environment(admission=Admission(priority_classes={"urgent": 7})))
+    (made,) = (action for action in known.actions if isinstance(action, Apply))
+    told = made.manifest.body["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "EASEL_PRIORITY", "value": "7"} in told
+
+
+def test_kueue_starts_the_job_of_its_queue() -> None:
+    view = job_view(queue=IN_KUEUE, turn=UNKNOWN)
+    decision = decide(view, environment())
+    (made,) = (action for action in decision.actions if isinstance(action, Apply))
+    assert made.manifest.body["spec"]["suspend"] is True
+    assert made.manifest.body["metadata"]["labels"].items() >= IN_KUEUE.items()
+    assert said(decision)["Ready"] == ("Unknown", "QueuedInKueue")
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_batch_job_of_kueue_is_not_ours_to_suspend_or_resume(held: bool) -> None:
+    decision = decide(job_view(batch_job=batch(suspended=held, queue="team"), queue=IN_KUEUE), environment())
+    assert kinds(decision) == []
+    stopped = job_view(job_spec(suspend=True), batch_job=batch(suspended=held, queue="team"), queue=IN_KUEUE)
+    assert kinds(decide(stopped, environment())) == ["Delete"]

@@ -34,20 +34,22 @@ _REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
 
 
-def batch_job(owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration) -> Manifest:
-    """Renders the batch Job, named like its owner so that there can never be two."""
+def batch_job(
+    owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration, queue: dict[str, str]
+) -> Manifest:
+    """Renders the batch Job, named like its owner so that there can never be two; with labels for Kueue it is Kueue's to start."""
     deadline = {} if spec.deadline_seconds is None else {"activeDeadlineSeconds": spec.deadline_seconds}
     return Manifest(
         JOBS,
         {
             "apiVersion": JOBS.api_version,
             "kind": JOBS.kind,
-            "metadata": _metadata(owner, backend),
+            "metadata": _metadata(owner, backend, queue),
             "spec": {
                 "completions": 1,
                 "parallelism": 1,
                 "backoffLimit": BACKOFF_LIMIT,
-                "suspend": False,
+                "suspend": bool(queue),
                 "podFailurePolicy": _failure_policy(),
                 "template": {
                     "metadata": {"labels": labels.of_job(owner.name)},
@@ -59,11 +61,11 @@ def batch_job(owner: Identity, spec: GenerationJobSpec, backend: Chosen, configu
     )
 
 
-def _metadata(owner: Identity, backend: Chosen) -> dict[str, Any]:
+def _metadata(owner: Identity, backend: Chosen, queue: dict[str, str]) -> dict[str, Any]:
     return {
         "name": owner.name,
         "namespace": owner.namespace,
-        "labels": labels.of_job(owner.name),
+        "labels": labels.of_job(owner.name) | queue,
         "annotations": {labels.MODEL_DEPLOYMENT: backend.name, labels.SELECTED_REASON: backend.reason},
         "ownerReferences": [owner_reference(GENERATION_JOBS.api_version, GENERATION_JOBS.kind, owner.name, owner.uid)],
     }
@@ -92,17 +94,24 @@ def _pod(owner: Identity, spec: GenerationJobSpec, address: str, configuration: 
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
-        "containers": [_container(owner, address, configuration, volumes)],
+        "containers": [_container(owner, address, configuration, volumes, _priority(spec, configuration))],
         "volumes": [volume.volume() for volume in volumes],
     }
 
 
-def _container(owner: Identity, address: str, configuration: Configuration, volumes: list[Mounted]) -> dict[str, Any]:
+def _priority(spec: GenerationJobSpec, configuration: Configuration) -> int:
+    return configuration.admission.priority_classes.get(spec.priority_class_name or "", 0)
+
+
+def _container(
+    owner: Identity, address: str, configuration: Configuration, volumes: list[Mounted], priority: int
+) -> dict[str, Any]:
     environment = {
         "EASEL_JOB_NAME": owner.name,
         "EASEL_JOB_NAMESPACE": owner.namespace,
         "EASEL_JOB_UID": owner.uid,
         "EASEL_ENDPOINT": address,
+        "EASEL_PRIORITY": str(priority),
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
     }
     return {

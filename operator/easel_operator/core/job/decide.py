@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from easel_api import conditions
 from easel_api.conditions import ConditionType
+from easel_api.errors import InvalidInput
 from easel_api.generationjob import ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
-from easel_operator.core import statuses
+from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
 from easel_operator.core.decision import Decision, Environment, parse_timestamp
 from easel_operator.core.manifests import sealed
@@ -33,7 +34,7 @@ from .status import (
     underway,
     written_fields,
 )
-from .work import work_of
+from .work import seat_of, work_of
 
 LOOK_AGAIN_SECONDS = 5.0
 """How soon a worker that does not start is looked at again: kubelet tells some reasons in events alone."""
@@ -41,7 +42,10 @@ LOOK_AGAIN_SECONDS = 5.0
 
 def decide(view: JobView, environment: Environment) -> Decision:
     """Actions on the batch Job first, then the status; nothing when the cluster holds both."""
-    return replace(_decide(view, environment), work=None if over(view.status) else work_of(view))
+    ended, rules = over(view.status), environment.configuration.admission
+    return replace(
+        _decide(view, environment), work=None if ended else work_of(view), seat=seat_of(view, rules, over=ended)
+    )
 
 
 def _decide(view: JobView, environment: Environment) -> Decision:
@@ -51,6 +55,8 @@ def _decide(view: JobView, environment: Environment) -> Decision:
         return _over(view, environment)
     if isinstance(view.spec, Problem):
         return _fail(view, Failure(reason=view.spec.reason, message=view.spec.message), environment)
+    if problem := _unknown_class(view.spec, environment):
+        return _fail(view, problem, environment)
     job = view.batch_job
     if job is not None and job.owner_uid != view.identity.uid:
         return _name_taken(view, job, environment)
@@ -61,6 +67,16 @@ def _decide(view: JobView, environment: Environment) -> Decision:
     if job is not None:
         return _work(view, view.spec, job, environment)
     return _begin(view, view.spec, environment)
+
+
+def _unknown_class(spec: GenerationJobSpec, environment: Environment) -> Failure | None:
+    name, offered = spec.priority_class_name, environment.configuration.admission.priority_classes
+    if name is None or name in offered:
+        return None
+    return Failure(
+        reason=InvalidInput.reason,
+        message=f"spec.priorityClassName: there is no class {name}; the platform offers {', '.join(sorted(offered)) or 'none'}",
+    )
 
 
 def over(status: GenerationJobStatus) -> bool:
@@ -131,12 +147,34 @@ def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: En
         says = underway("WorkerStopping", "the batch Job is being deleted; a new one follows")
         return _write(view, State(Phase.PENDING, says), environment, requeue=LOOK_AGAIN_SECONDS)
     switch: tuple[Action, ...] = ()
-    if spec.suspend != job.suspended and view.refusal is None:
-        switch = (Suspend(_reference(view), job.uid, job.resource_version, spec.suspend),)
+    if job.queue:
+        return _queued_by_kueue(view, spec, job, environment)
+    stop = spec.suspend or (job.suspended and not view.turn.admitted)
+    if stop != job.suspended and view.refusal is None:
+        switch = (Suspend(_reference(view), job.uid, job.resource_version, stop),)
+    if stop and not spec.suspend:
+        return _held(view, environment)
     if spec.suspend:
         state = State(Phase.SUSPENDED, suspended("spec.suspend is true; finished items are kept"), started=job.created)
         return _write(view, state, environment, switch)
     return _run(view, job, environment, switch)
+
+
+def _queued_by_kueue(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: Environment) -> Decision:
+    """Kueue alone suspends and resumes a Job of its queue; who wants none to run deletes it."""
+    if spec.suspend:
+        says = suspended("spec.suspend is true; finished items are kept")
+        return _write(view, State(Phase.SUSPENDED, says, started=job.created), environment, _stop(view))
+    if job.suspended:
+        says = underway("QueuedInKueue", f"LocalQueue {job.queue} has not admitted the job")
+        return _write(view, State(Phase.PENDING, says), environment)
+    return _run(view, job, environment, ())
+
+
+def _held(view: JobView, environment: Environment) -> Decision:
+    if not view.turn.message:
+        return Decision(reasons=("not every job was looked at yet",))
+    return _write(view, State(Phase.PENDING, underway("Queued", view.turn.message)), environment)
 
 
 def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...]) -> Decision:
@@ -173,7 +211,8 @@ def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...
 
 def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> Decision:
     if spec.suspend:
-        says = suspended("spec.suspend is true; the job has not begun")
+        kept = "finished items are kept" if view.status.items else "the job has not begun"
+        says = suspended(f"spec.suspend is true; {kept}")
         return _write(view, State(Phase.SUSPENDED, says), environment)
     if view.refusal:
         says = underway(view.refusal.reason, view.refusal.message)
@@ -181,15 +220,20 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
     match choose(spec, view.candidates):
         case Waiting() as waiting:
             return _write(view, State(Phase.PENDING, underway(waiting.reason, waiting.message)), environment)
+        case Chosen() if not (view.turn.admitted or view.queue):
+            return _held(view, environment)
         case Chosen() as chosen:
             return _create(view, spec, chosen, environment)
 
 
 def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment: Environment) -> Decision:
-    manifest = sealed(batch_job(view.identity, spec, chosen, environment.configuration))
+    manifest = sealed(batch_job(view.identity, spec, chosen, environment.configuration, view.queue))
+    says = beginning("WorkerStarting", "the worker starts")
+    if view.queue:
+        says = beginning("QueuedInKueue", f"LocalQueue {view.queue[labels.KUEUE_QUEUE]} has not admitted the job")
     state = State(
         Phase.PENDING,
-        beginning("WorkerStarting", "the worker starts"),
+        says,
         ChosenBackend(model_deployment=chosen.name, selected_reason=chosen.reason),
     )
     return _write(view, state, environment, (Apply(manifest),), LOOK_AGAIN_SECONDS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from easel_api.generationjob import GenerationJobSpec
+from easel_operator.core.admission import Seat
+from easel_operator.core.configuration import Admission
+from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.observed import JobView, Problem
 from easel_operator.core.scaling.work import JobWork, gpu_seconds, items_left
 
@@ -23,6 +26,31 @@ def work_of(view: JobView) -> JobWork | None:
         return None
     costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
     return JobWork(model, items, gpu_seconds(spec, items, costs) if costs else None)
+
+
+def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
+    """What a job asks of the admission queue: a place, while it may work; None for one that Kueue admits, or that is stopped."""
+    spec, job = view.spec, view.batch_job
+    if (
+        view.identity.deleting
+        or isinstance(spec, Problem)
+        or view.queue
+        or (not over and (spec.suspend or spec.cancel))
+    ):
+        return None
+    model = view.status.backend.model_deployment if over and view.status.backend else _model(view, spec)
+    if not model or (over and not view.status.start_time):
+        return None
+    costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
+    started = (view.status.start_time if over else None) or (job.created if job and not job.suspended else None)
+    return Seat(
+        model=model,
+        priority=rules.priority_classes.get(spec.priority_class_name or "", 0),
+        created=view.identity.created,
+        gpu_seconds=(costs and gpu_seconds(spec, spec.item_count(), costs)) or 0.0,
+        begun=parse_timestamp(started) if started else None,
+        over=over,
+    )
 
 
 def _model(view: JobView, spec: GenerationJobSpec) -> str | None:

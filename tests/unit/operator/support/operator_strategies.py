@@ -12,6 +12,7 @@ from operator_views import READY, batch, completed, environment, failed, job_spe
 from easel_api.errors import ErrorReport
 from easel_api.generationjob import GenerationJobStatus
 from easel_api.tasks import Task
+from easel_operator.core.admission import ADMITTED, UNKNOWN, Turn
 from easel_operator.core.decision import Refusal
 from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.observed import (
@@ -77,6 +78,7 @@ CANDIDATES = st.builds(
 BATCH_JOBS = st.none() | st.one_of(
     st.builds(
         batch,
+        queue=st.sampled_from(["", "", "team"]),
         suspended=st.booleans(),
         deleting=st.booleans(),
         active=st.integers(0, 1),
@@ -102,6 +104,7 @@ def job_views(draw: st.DrawFn) -> JobView:
         st.builds(
             job_spec,
             suspend=st.booleans(),
+            priorityClassName=st.sampled_from([None, None, None, "unknown"]),
             cancel=st.booleans(),
             ttlSecondsAfterFinished=st.none() | st.integers(0, 90),
         )
@@ -110,6 +113,8 @@ def job_views(draw: st.DrawFn) -> JobView:
     return job_view(
         spec,
         candidates=tuple(draw(st.lists(CANDIDATES, min_size=1, max_size=3))),
+        turn=draw(st.sampled_from([ADMITTED, ADMITTED, UNKNOWN, Turn(admitted=False, message="others go first")])),
+        queue=draw(st.sampled_from([{}, {}, {"kueue.x-k8s.io/queue-name": "team"}])),
         batch_job=draw(BATCH_JOBS),
         pods=tuple(draw(st.lists(pods(), max_size=3))),
         refusal=draw(REFUSALS),
