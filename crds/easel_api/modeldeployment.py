@@ -371,6 +371,25 @@ class StepCost(ApiModel):
     ]
 
 
+class ShapePeak(ApiModel):
+    """What a request takes beside the weights."""
+
+    shape: Annotated[str, Field(max_length=16, description="WIDTHxHEIGHT, xFRAMES added for clips.")]
+    bytes: Annotated[int, Field(ge=0, description="Bytes of a lone request.")]
+
+
+class ModelMemory(ApiModel):
+    """Memory of a replica's device: the GPU's, or the container's."""
+
+    capacity_bytes: Annotated[int, Field(ge=0, description="What there is.")] = 0
+    weights_bytes: Annotated[int, Field(ge=0, description="In use between requests.")] = 0
+    peaks: Annotated[
+        list[ShapePeak],
+        ListMap(("shape",)),
+        Field(max_length=32, description="What a request takes beside that, by shape; measured at start-up."),
+    ] = []
+
+
 class LoadedModel(ApiModel):
     """What the engine loaded."""
 
@@ -382,6 +401,10 @@ class LoadedModel(ApiModel):
         list[StepCost] | None,
         ListMap(("shape",)),
         Field(max_length=32, description="What a denoising step costs, by shape; measured at start-up."),
+    ] = None
+    memory: Annotated[
+        ModelMemory | None,
+        Field(description="What memory there is and what is taken; a job that cannot fit is refused."),
     ] = None
 
 

@@ -223,4 +223,6 @@ class ModelInfo(_Neutral):
     """Seconds of one denoising step by shape, as in `peak_memory`: a request's share of a pass of as many as are fastest."""
     weights_memory: int = 0
     """Bytes in use between requests."""
+    memory_capacity: int = 0
+    """Bytes that the device, or on a CPU the container, has for all of it; 0: nobody measured."""
     versions: dict[str, str] = {}

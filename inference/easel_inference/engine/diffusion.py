@@ -11,6 +11,7 @@ import diffusers
 import torch
 
 from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.shapes import Shape, name_of
 from easel_api.tasks import Task
 from easel_inference.generation import GenerationRequest, Inputs, ModelInfo
 
@@ -18,7 +19,7 @@ from .acceleration import keep_compiled_code
 from .batcher import UNITS, Batcher, Job
 from .counters import Counters
 from .loading import LoadedModel, load
-from .memory import Memory, Shape, name_of
+from .memory import Memory
 from .participant import Participant
 from .plans import Abilities, Plan, plan
 from .seats import Seats, SharedModel
@@ -51,6 +52,7 @@ class Diffusion:
             "peak_memory": {name_of(shape): peak for shape, peak in self._memory.peaks.items()},
             "step_seconds": {name_of(shape): seconds for shape, seconds in self._step_seconds.items()},
             "weights_memory": self._memory.weights,
+            "memory_capacity": self._memory.capacity,
         }
         self.info: ModelInfo = model.info.model_copy(update=measured)
 

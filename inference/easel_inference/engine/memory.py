@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from easel_api.errors import Unsupported
-
-Shape = tuple[int, int, int]
-"""Width and height in pixels, and frames."""
+from easel_api.shapes import Shape, peak_of
 
 MIB = 2**20
 GROUP_LIMITS = (
@@ -47,7 +45,7 @@ class Memory:
 
     def check(self, shape: Shape) -> None:
         """Raises `Unsupported` for a shape that does not fit, with the numbers."""
-        needed = predicted(self.peaks, shape)
+        needed = peak_of(self.peaks, shape)
         if self.weights + needed <= self.capacity:
             return
         width, height, frames = shape
@@ -79,28 +77,6 @@ class Memory:
             ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):  # a sandbox may not allow it: peaks are then those since the start
             Path("/proc/self/clear_refs").write_text("5")
-
-
-def predicted(peaks: Mapping[Shape, int], shape: Shape) -> int:
-    """Bytes that a shape needs, by the measured one that is nearest in pixels; 0 where nothing was measured.
-
-    Activations grow with the pixels of all frames: fused attention never holds the matrix of all pairs.
-    """
-    if not peaks:
-        return 0
-    nearest = min(peaks, key=lambda known: abs(_pixels(known) - _pixels(shape)))
-    return int(peaks[nearest] * _pixels(shape) / _pixels(nearest))
-
-
-def name_of(shape: Shape) -> str:
-    """`512x512`, or `512x512x16` for a clip of 16 frames."""
-    width, height, frames = shape
-    return f"{width}x{height}" + (f"x{frames}" if frames > 1 else "")
-
-
-def _pixels(shape: Shape) -> int:
-    width, height, frames = shape
-    return width * height * frames
 
 
 def _capacity(device: torch.device) -> int:

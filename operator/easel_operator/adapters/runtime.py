@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from easel_api.errors import ErrorReport
 from easel_api.tasks import Task
-from easel_operator.core.observed import Loaded, NotLoaded, Probe
+from easel_operator.core.observed import Loaded, Memory, NotLoaded, Probe
 
 SECONDS = 2.0
 MAX_BYTES = 65536
@@ -29,12 +29,17 @@ class _Answer(BaseModel):
     parameters: int
     loaded_seconds: float = 0.0
     step_seconds: dict[ShapeName, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    peak_memory: dict[ShapeName, Annotated[int, Field(ge=0)]] = {}
+    weights_memory: Annotated[int, Field(ge=0)] = 0
+    memory_capacity: Annotated[int, Field(ge=0)] = 0
 
     def loaded(self) -> Loaded:
         known = {task.value for task in Task}
         tasks = tuple(Task(task) for task in self.tasks if task in known)
         costs = tuple(self.step_seconds.items())
-        return Loaded(self.digest, self.family, tasks, self.parameters, self.loaded_seconds, costs)
+        memory = Memory(self.memory_capacity, self.weights_memory, tuple(self.peak_memory.items()))
+        measured = memory if self.memory_capacity and self.peak_memory else None
+        return Loaded(self.digest, self.family, tasks, self.parameters, self.loaded_seconds, costs, measured)
 
 
 class _Load(BaseModel):

@@ -100,8 +100,9 @@ class Configuration(_Section):
     """Where Prometheus answers queries, such as http://prometheus-operated.monitoring.svc:9090; empty: nowhere."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Reconciles at once."""
-    requests_per_second: Annotated[float, Field(gt=0)] = 50
-    """Requests to the API server, on average; bursts may be twice that."""
+    requests_per_second: Annotated[float, Field(gt=0)] = 200
+    """Requests to the API server, on average; bursts may be twice that. A job takes about seven in its life, and the API server's own
+    priority and fairness protects it: this is a guard against a defect of ours."""
     runtime_http_port: Annotated[int, Field(ge=1, le=65535)] = 8080
     admission: Admission = Admission()
     lease_times: LeaseTimes = LeaseTimes()

@@ -82,6 +82,15 @@ class DeploymentCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of a replica's device in bytes: what there is, what the weights take, and what a request takes beside them by shape."""
+
+    capacity: int
+    weights: int
+    peaks: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What a runtime says of the model that it serves (`GET /model`, 200)."""
 
@@ -92,6 +101,8 @@ class Loaded:
     loaded_seconds: float
     step_seconds: tuple[tuple[str, float], ...] = ()
     """Seconds of one denoising step by shape."""
+    memory: Memory | None = None
+    """None: it was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +205,7 @@ class Candidate:
     wakes: bool = False
     """Whether it gets a replica when a job waits for it."""
     costs: Costs = UNMEASURED
+    memory: Memory | None = None
     ready: bool = False
     """Whether a replica of its present specification serves."""
     tasks: frozenset[Task] | None = None

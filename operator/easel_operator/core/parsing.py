@@ -18,7 +18,7 @@ from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 
 from . import labels
 from .admission import slots
-from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Pod, Problem, Termination, Trouble
+from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Memory, Pod, Problem, Termination, Trouble
 from .pods import trouble_of
 from .resources import Key
 from .scaling.work import UNMEASURED, Costs
@@ -214,6 +214,7 @@ def candidate_of(name: str, raw: Raw | None) -> Candidate:
         desired=0 if isinstance(spec, Problem) else _desired(spec, status),
         wakes=not isinstance(spec, Problem) and spec.scaling is not None,
         costs=_costs(spec, status) if current and not isinstance(spec, Problem) else UNMEASURED,
+        memory=_memory(status) if current else None,
         ready=current and serves and up_to_date,
         tasks=frozenset(status.tasks) if current and status.tasks else known,
         adapters=frozenset() if isinstance(spec, Problem) else spec.usable_adapters(),
@@ -236,6 +237,13 @@ def _desired(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
     if spec.scaling is None:
         return spec.replicas
     return status.replicas.desired if status.replicas else 0
+
+
+def _memory(status: ModelDeploymentStatus) -> Memory | None:
+    told = status.model.memory if status.model else None
+    if told is None:
+        return None
+    return Memory(told.capacity_bytes, told.weights_bytes, tuple((peak.shape, peak.bytes) for peak in told.peaks))
 
 
 def _costs(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Costs:

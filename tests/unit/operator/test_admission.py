@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -26,8 +27,8 @@ def model(name: str = "studio", namespace: str = "art") -> Key:
     return Key(MODEL_DEPLOYMENTS.kind, namespace, name)
 
 
-def seat(created: int = 0, **changes: object) -> Seat:
-    return Seat(**{"model": "studio", "created": f"2026-01-02T00:00:{created:02}Z", **changes})  # type: ignore[arg-type]
+def seat(created: int = 0, **changes: Any) -> Seat:
+    return replace(Seat("studio", created=f"2026-01-02T00:00:{created:02}Z"), **changes)
 
 
 def queue(slots: int = 1, **rules: object) -> AdmissionQueue:

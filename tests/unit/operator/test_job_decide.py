@@ -16,8 +16,8 @@ from easel_operator.core.actions import Apply, ApplyStatus, Delete, RecordEvent,
 from easel_operator.core.admission import UNKNOWN, Turn
 from easel_operator.core.configuration import Admission
 from easel_operator.core.decision import Decision, Refusal
-from easel_operator.core.job.choice import Chosen, Waiting, choose
-from easel_operator.core.observed import Candidate, Problem, Termination, Trouble
+from easel_operator.core.job.choice import Chosen, TooLarge, Waiting, choose
+from easel_operator.core.observed import Candidate, Memory, Problem, Termination, Trouble
 
 MISSING = Candidate("nobody", found=False)
 ASLEEP = replace(READY, name="asleep", desired=0, ready=False, reason="ScaledToZero")
@@ -379,3 +379,42 @@ def test_a_batch_job_of_kueue_is_not_ours_to_suspend_or_resume(held: bool) -> No
     assert kinds(decision) == []
     stopped = job_view(job_spec(suspend=True), batch_job=batch(suspended=held, queue="team"), queue=IN_KUEUE)
     assert kinds(decide(stopped, environment())) == ["Delete"]
+
+
+SMALL = Memory(capacity=8 * 2**30, weights=5 * 2**30, peaks=(("512x512", 2**30), ("512x512x8", 2**31)))
+LARGE = replace(SMALL, capacity=80 * 2**30)
+WIDE = {"parameters": {"width": 2048, "height": 2048}}
+
+
+def test_a_job_that_fits_no_backend_is_refused_with_the_numbers() -> None:
+    small = replace(READY, memory=SMALL)
+    decision = decide(job_view(job_spec(**WIDE), candidates=(small,)), environment())
+    assert said(decision)["Failed"] == ("True", "Unsupported")
+    told = "2048x2048 takes 4,096 MiB beside the 5,120 MiB that ModelDeployment studio has in use, of 8,192 MiB"
+    assert told in str(status_of(decision))
+
+
+@pytest.mark.parametrize(
+    ("spec", "fits"),
+    [
+        (WIDE, False),
+        ({"parameters": {"width": 512, "height": 768}}, True),
+        ({}, True),
+        ({"task": "text-to-video", "parameters": {"frames": 8}}, True),
+        ({"task": "text-to-video", "parameters": {"frames": 24}}, False),
+        ({"task": "upscale", "inputs": {"image": {"uri": "s3://art/mug.png"}}, "parameters": {"scale": 4}}, True),
+    ],
+)
+def test_what_fits_is_told_from_the_measured_shapes(spec: dict[str, Any], fits: bool) -> None:
+    candidate = replace(READY, memory=SMALL, tasks=frozenset(Task))
+    assert isinstance(choose(job_spec(**spec), (candidate,)), Chosen if fits else TooLarge)
+    assert isinstance(choose(job_spec(**spec), (replace(candidate, memory=LARGE),)), Chosen)
+
+
+def test_a_backend_that_is_large_enough_is_chosen_or_waited_for() -> None:
+    small, large = replace(READY, memory=SMALL), replace(READY, name="large", memory=LARGE)
+    assert choose(job_spec(**WIDE), (small, large)) == Chosen("large", "PreferredUnsupported")
+    missing = choose(job_spec(**WIDE), (small, MISSING))
+    assert isinstance(missing, Waiting)
+    assert missing.reason == "DoesNotFit"
+    assert isinstance(choose(job_spec(**WIDE), (small, replace(large, ready=False))), Waiting)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from easel_api.generationjob import GenerationJobSpec
-from easel_api.tasks import Task, needed_for
+from easel_api.shapes import name_of, parse, peak_of
+from easel_api.tasks import TAKES, Task, needed_for
 from easel_operator.core.observed import Candidate
+from easel_operator.core.scaling.work import wanted_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,18 @@ class Waiting:
     """The backend that it waits for, if one may come."""
 
 
-def choose(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Chosen | Waiting:
-    """The backend, or what the job waits for."""
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """Every backend is there and measured, and none has the memory."""
+
+    message: str
+
+
+def choose(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Chosen | Waiting | TooLarge:
+    """The backend, or what the job waits for, or why it is of no use to wait."""
+    excess = [_excess(candidate, spec) for candidate in candidates if _there(candidate)]
+    if len(excess) == len(candidates) and all(excess):
+        return TooLarge("; ".join(excess))
     for position, candidate in enumerate(candidates):
         if candidate.ready and _there(candidate) and candidate.tasks is not None and _suits(candidate, spec):
             return Chosen(candidate.name, _why(candidates[:position], spec))
@@ -50,7 +62,31 @@ def _lacking(candidate: Candidate, spec: GenerationJobSpec) -> list[str]:
 
 
 def _suits(candidate: Candidate, spec: GenerationJobSpec) -> bool:
-    return _may_do(candidate, spec.task) and not _lacking(candidate, spec)
+    return _may_do(candidate, spec.task) and not _lacking(candidate, spec) and not _excess(candidate, spec)
+
+
+def _excess(candidate: Candidate, spec: GenerationJobSpec) -> str:
+    """By how much an item exceeds a model's memory, in words; empty when it fits, or while nobody can tell.
+
+    The size of what grows out of an input is not known here. The engine knows it, and refuses it by the same rule.
+    """
+    memory, takes, wanted = candidate.memory, TAKES[spec.task], wanted_by(spec)
+    from_input = (takes.image or takes.clip or takes.control) and (wanted.width is None or wanted.height is None)
+    if memory is None or not memory.peaks or from_input:
+        return ""
+    peaks = {parse(name): size for name, size in memory.peaks}
+    shape = wanted.shape(next(iter(peaks)))
+    needed = peak_of(peaks, shape)
+    if memory.weights + needed <= memory.capacity:
+        return ""
+    return (
+        f"{name_of(shape)} takes {_mib(needed)} beside the {_mib(memory.weights)} that ModelDeployment {candidate.name} "
+        f"has in use, of {_mib(memory.capacity)}"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
 
 
 def _why(passed_over: tuple[Candidate, ...], spec: GenerationJobSpec) -> str:
@@ -71,10 +107,13 @@ def _waiting(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Wait
     able = [candidate for candidate in there if _may_do(candidate, spec.task)]
     if not able:
         return _unable(spec.task, there)
-    suitable = [candidate for candidate in able if not _lacking(candidate, spec)]
+    suitable = [candidate for candidate in able if not _lacking(candidate, spec) and not _excess(candidate, spec)]
     # One that sleeps until a person wakes it is waited for when there is no other.
     comes = next((candidate for candidate in suitable if candidate.desired or candidate.wakes), None)
-    return _not_ready(comes or suitable[0]) if suitable else _unequipped(spec, able)
+    if suitable:
+        return _not_ready(comes or suitable[0])
+    fitting = [candidate for candidate in able if not _excess(candidate, spec)]
+    return _unequipped(spec, fitting) if fitting else _too_small(spec, able)
 
 
 def _not_ready(candidate: Candidate) -> Waiting:
@@ -101,6 +140,11 @@ def _unable(task: Task, there: list[Candidate]) -> Waiting:
         "TaskUnsupported",
         f"no backend can do {task.value}, which needs {needed_for(task)}: {offers}; the job waits for one that can",
     )
+
+
+def _too_small(spec: GenerationJobSpec, able: list[Candidate]) -> Waiting:
+    excess = "; ".join(_excess(candidate, spec) for candidate in able)
+    return Waiting("DoesNotFit", f"{excess}; the job waits for a backend with more memory")
 
 
 def _unequipped(spec: GenerationJobSpec, able: list[Candidate]) -> Waiting:

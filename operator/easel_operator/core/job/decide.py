@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from easel_api import conditions
 from easel_api.conditions import ConditionType
-from easel_api.errors import InvalidInput
+from easel_api.errors import InvalidInput, Unsupported
 from easel_api.generationjob import ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
@@ -20,7 +20,7 @@ from easel_operator.core.observed import BatchJob, JobView, Problem
 from easel_operator.core.resources import JOBS, Reference
 
 from .batchjob import BACKOFF_LIMIT, batch_job
-from .choice import Chosen, Waiting, choose
+from .choice import Chosen, TooLarge, Waiting, choose
 from .outcome import cancelled, failure_of
 from .status import (
     TERMINAL,
@@ -163,8 +163,7 @@ def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: En
 def _queued_by_kueue(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: Environment) -> Decision:
     """Kueue alone suspends and resumes a Job of its queue; who wants none to run deletes it."""
     if spec.suspend:
-        says = suspended("spec.suspend is true; finished items are kept")
-        return _write(view, State(Phase.SUSPENDED, says, started=job.created), environment, _stop(view))
+        return _write(view, _put_off(view), environment, _stop(view))
     if job.suspended:
         says = underway("QueuedInKueue", f"LocalQueue {job.queue} has not admitted the job")
         return _write(view, State(Phase.PENDING, says), environment)
@@ -211,19 +210,28 @@ def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...
 
 def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> Decision:
     if spec.suspend:
-        kept = "finished items are kept" if view.status.items else "the job has not begun"
-        says = suspended(f"spec.suspend is true; {kept}")
-        return _write(view, State(Phase.SUSPENDED, says), environment)
+        return _write(view, _put_off(view), environment)
     if view.refusal:
         says = underway(view.refusal.reason, view.refusal.message)
         return _write(view, State(Phase.PENDING, says), environment)
     match choose(spec, view.candidates):
+        case TooLarge() as excess:
+            message = (
+                f"spec.parameters: {excess.message}. Ask for fewer pixels or frames, or for a model with more memory"
+            )
+            return _fail(view, Failure(reason=Unsupported.reason, message=message), environment)
         case Waiting() as waiting:
             return _write(view, State(Phase.PENDING, underway(waiting.reason, waiting.message)), environment)
         case Chosen() if not (view.turn.admitted or view.queue):
             return _held(view, environment)
         case Chosen() as chosen:
             return _create(view, spec, chosen, environment)
+
+
+def _put_off(view: JobView) -> State:
+    """Suspended without a batch Job."""
+    kept = "finished items are kept" if view.status.items else "the job has not begun"
+    return State(Phase.SUSPENDED, suspended(f"spec.suspend is true; {kept}"))
 
 
 def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment: Environment) -> Decision:

@@ -9,7 +9,7 @@ from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.observed import JobView, Problem
 from easel_operator.core.scaling.work import JobWork, gpu_seconds, items_left
 
-from .choice import choose
+from .choice import TooLarge, choose
 
 
 def work_of(view: JobView) -> JobWork | None:
@@ -56,7 +56,8 @@ def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
 def _model(view: JobView, spec: GenerationJobSpec) -> str | None:
     job = view.batch_job
     if job is None:
-        return choose(spec, view.candidates).name or None
+        chosen = choose(spec, view.candidates)
+        return None if isinstance(chosen, TooLarge) else chosen.name or None
     if job.owner_uid != view.identity.uid or job.deleting or job.complete or job.failure:
         return None
     return job.backend.model_deployment if job.backend else None

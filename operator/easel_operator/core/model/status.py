@@ -17,7 +17,9 @@ from easel_api.modeldeployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
     ModelFailure,
+    ModelMemory,
     Replicas,
+    ShapePeak,
     StepCost,
 )
 from easel_api.tasks import Task
@@ -216,6 +218,7 @@ def _model(view: ModelView, replicas: Replication) -> LoadedModel | None:
         parameters=loaded.parameters,
         loaded_seconds=_kept_seconds(view.status.model, loaded),
         steps=_kept_steps(view, loaded),
+        memory=_kept_memory(view, loaded),
     )
 
 
@@ -232,6 +235,17 @@ def _kept_steps(view: ModelView, loaded: Loaded) -> list[StepCost] | None:
     if before and before.steps and before.digest == loaded.digest and unchanged:
         return before.steps
     return [StepCost(shape=shape, seconds=float(f"{seconds:.3g}")) for shape, seconds in loaded.step_seconds] or None
+
+
+def _kept_memory(view: ModelView, loaded: Loaded) -> ModelMemory | None:
+    before = view.status.model
+    unchanged = view.status.observed_generation == view.identity.generation
+    if before and before.memory and before.digest == loaded.digest and unchanged:
+        return before.memory
+    if loaded.memory is None:
+        return None
+    peaks = [ShapePeak(shape=shape, bytes=size) for shape, size in loaded.memory.peaks]
+    return ModelMemory(capacity_bytes=loaded.memory.capacity, weights_bytes=loaded.memory.weights, peaks=peaks)
 
 
 def _last_failure(view: ModelView, replicas: Replication, environment: Environment) -> ModelFailure | None:

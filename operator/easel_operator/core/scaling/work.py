@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from easel_api.generationjob import GenerationJobSpec, ItemCounts
+from easel_api.shapes import Shape, nearest, parse
 from easel_api.tasks import TAKES, Quality
 
 COMPUTED = {Quality.EXACT: 1.0, Quality.STANDARD: 0.75, Quality.DRAFT: 0.5}
@@ -20,9 +21,6 @@ COMPUTED = {Quality.EXACT: 1.0, Quality.STANDARD: 0.75, Quality.DRAFT: 0.5}
 
 DEFAULT_FRAMES = 8
 """Of a clip that names no number, where no clip was measured; as the API says."""
-
-Shape = tuple[int, int, int]
-"""Width and height in pixels, and frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +35,46 @@ class JobWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """The size of what a job makes; what is None is the model's own."""
+
+    width: int | None
+    height: int | None
+    frames: int | None
+    clip: bool
+
+    def shape(self, own: Shape) -> Shape:
+        """The shape, of a model whose own is this one."""
+        length = self.frames or (own[2] if own[2] > 1 else DEFAULT_FRAMES)
+        return self.width or own[0], self.height or own[1], length if self.clip else 1
+
+
+def wanted_by(spec: GenerationJobSpec) -> Wanted:
+    """What a job says of its size."""
+    parameters = spec.parameters
+    return Wanted(parameters.width, parameters.height, parameters.frames, TAKES[spec.task].video)
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What a model's steps cost: seconds by shape (`WIDTHxHEIGHT`, `xFRAMES` added for clips), and its default quality."""
 
     step_seconds: Mapping[str, float]
     quality: Quality = Quality.EXACT
 
-    def of_step(self, width: int | None, height: int | None, frames: int | None, *, clip: bool) -> float | None:
-        """Seconds of one step; a size or number of frames that is None is the model's own. None: nothing was measured."""
-        measured = {_shape(name): seconds for name, seconds in self.step_seconds.items()}
+    def of_step(self, wanted: Wanted) -> float | None:
+        """Seconds of one step; None: nothing was measured."""
+        measured = {parse(name): seconds for name, seconds in self.step_seconds.items()}
         # Clips by clips and pictures by pictures, where both were measured.
-        known = {shape: seconds for shape, seconds in measured.items() if (shape[2] > 1) == clip} or measured
+        known = {shape: seconds for shape, seconds in measured.items() if (shape[2] > 1) == wanted.clip} or measured
         if not known:
             return None
-        own = next(iter(known))  # measured first, it is what the model makes when it is not told otherwise
-        length = frames or (own[2] if own[2] > 1 else DEFAULT_FRAMES)
-        asked = (width or own[0], height or own[1], length if clip else 1)
-        nearest = min(known, key=lambda shape: abs(math.log(math.prod(shape) / math.prod(asked))))
-        return known[nearest] * math.prod(asked) / math.prod(nearest)
+        asked = wanted.shape(next(iter(known)))
+        near = nearest(known, asked)
+        return known[near] * math.prod(asked) / math.prod(near)
 
 
 UNMEASURED = Costs({})
-
-
-def _shape(name: str) -> Shape:
-    width, height, *frames = map(int, name.split("x"))
-    return width, height, frames[0] if frames else 1
 
 
 def items_left(spec: GenerationJobSpec, counts: ItemCounts | None) -> int:
@@ -75,7 +87,7 @@ def items_left(spec: GenerationJobSpec, counts: ItemCounts | None) -> int:
 def gpu_seconds(spec: GenerationJobSpec, items: int, costs: Costs) -> float | None:
     """GPU-seconds of so many items of a job."""
     parameters = spec.parameters
-    seconds = costs.of_step(parameters.width, parameters.height, parameters.frames, clip=TAKES[spec.task].video)
+    seconds = costs.of_step(wanted_by(spec))
     if seconds is None:
         return None
     computed = parameters.steps * COMPUTED[spec.quality or costs.quality] * (parameters.strength or 1.0)

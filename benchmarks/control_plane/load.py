@@ -1,0 +1,119 @@
+"""Objects applied at a steady rate, and how long each waited for its batch Job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from easel_cluster.controlplane import ControlPlane
+from easel_cluster.pki import tls_context
+
+APPLY = "application/apply-patch+yaml"
+NAMES_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+LISTED = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+EASEL = "/apis/easel.dev/v1alpha1"
+
+
+@dataclass
+class Api:
+    """The API server as this benchmark's own user reaches it."""
+
+    session: aiohttp.ClientSession
+    url: str
+    context: ssl.SSLContext
+    made: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the watch brought each batch Job."""
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
+        """The answer; anything but success ends the benchmark."""
+        async with self.session.request(
+            method, self.url + path, data=None if body is None else json.dumps(body), headers=headers, ssl=self.context
+        ) as answer:
+            content = await answer.text()
+            assert answer.status < 300, f"{method} {path}: {answer.status} {content[:300]}"
+            return dict(json.loads(content))
+
+    async def apply(self, plural: str, body: dict[str, Any]) -> None:
+        """Server-side apply of an object of ours."""
+        metadata = body["metadata"]
+        path = f"{EASEL}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}?fieldManager=bench"
+        await self.call("PATCH", path, body, **{"Content-Type": APPLY})
+
+    async def count(self, path: str, selector: str = "") -> int:
+        """How many there are, in pages of 500."""
+        total, more = 0, ""
+        while True:
+            query = f"?limit=500{selector}&continue={more}"
+            found = await self.call("GET", path + query, Accept=LISTED)
+            total += len(found["items"] or ())
+            more = found["metadata"].get("continue", "")
+            if not more:
+                return total
+
+    async def watch_jobs(self) -> None:
+        """Note when each batch Job appears, until cancelled."""
+        version = (await self.call("GET", "/apis/batch/v1/jobs?limit=1", Accept=LISTED))["metadata"]["resourceVersion"]
+        while True:
+            path = f"{self.url}/apis/batch/v1/jobs?watch=1&resourceVersion={version}&timeoutSeconds=3600"
+            async with self.session.get(path, headers={"Accept": NAMES_ONLY}, ssl=self.context) as answer:
+                async for line in answer.content:
+                    now, event = time.monotonic(), json.loads(line)
+                    metadata = event["object"]["metadata"]
+                    version = metadata["resourceVersion"]
+                    if event["type"] == "ADDED":
+                        self.made[metadata["namespace"], metadata["name"]] = now
+
+
+@asynccontextmanager
+async def connected(plane: ControlPlane) -> AsyncIterator[Api]:
+    """A session, and a watch beside it."""
+    authority = plane.authority()
+    context = tls_context(authority.certificate, authority.client("bench", "bench", "system:masters"))
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=2**20) as session:
+        api = Api(session, plane.url, context)
+        watching = asyncio.create_task(api.watch_jobs())
+        try:
+            yield api
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def apply_all(
+    api: Api, plural: str, bodies: Iterable[dict[str, Any]], per_second: float, step: Callable[[], None]
+) -> dict[tuple[str, str], float]:
+    """Apply them at a steady rate; when each was applied. What comes late is not left out: the rate goes on."""
+    applied: dict[tuple[str, str], float] = {}
+    began, tasks = time.monotonic(), set[asyncio.Task[None]]()
+
+    async def one(body: dict[str, Any]) -> None:
+        key = body["metadata"]["namespace"], body["metadata"]["name"]
+        await api.apply(plural, body)
+        applied[key] = time.monotonic()
+        step()
+
+    for number, body in enumerate(bodies):
+        await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+        task = asyncio.create_task(one(body))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        if task.done() and task.exception():
+            break
+    await asyncio.gather(*tasks)
+    return applied
+
+
+async def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait for something that an await tells."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(1)
