@@ -7,14 +7,18 @@ import os
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from easel_cluster import tools
+from easel_cluster.toxiproxy import toxiproxy
 
 from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidInput, NotFound
 from easel_api.generationjob import S3Store as S3Reference
 from easel_inference.artifacts import s3
 from easel_inference.artifacts.s3 import Credentials, S3Store, read_credentials
 from easel_inference.artifacts.stores import put_checked, read_back, sha256_of
+from easel_inference.jobs.worker import generate_at
 
 pytestmark = pytest.mark.s3
 
@@ -96,6 +100,32 @@ def test_an_endpoint_that_is_away_is_tried_again_and_then_named(bucket: Any, mon
     assert error.where == "spec.output.store.s3.endpoint"
     assert "http://127.0.0.1:9" in error.found
     assert "5 tries" in error.what
+
+
+@pytest.mark.engine
+@pytest.mark.triton
+def test_a_job_sits_out_a_bucket_that_is_away_for_a_minute(
+    bucket: Any, serving: Any, spec: Any, worker_for: Any, eventually: Any, progress: Any, tmp_path: Path
+) -> None:
+    program = tools.ensure(["toxiproxy"], progress)["toxiproxy"]
+    with toxiproxy(program, urlsplit(bucket.endpoint).netloc, tmp_path) as proxy:
+        away = store_of(bucket, endpoint=f"http://127.0.0.1:{proxy.port}")
+        worker = worker_for(spec(parameters={"steps": 4, "seeds": list(range(9100, 9124))}), away)
+        made: list[Any] = []
+
+        def work() -> None:
+            made.append(generate_at(worker, worker.claim(), serving.endpoint, "studio-mini", threading.Event()))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        eventually(lambda: any(key.endswith(".png") for key in bucket.objects()), "the first object")
+        proxy.refuse()
+        back = threading.Timer(60, proxy.serve)
+        back.start()
+        thread.join(180)
+    assert made, "the job did not end"
+    assert (made[0].succeeded, made[0].failed) == (24, 0)
+    assert len([key for key in bucket.objects() if key.endswith(".png")]) == 24
 
 
 def test_credentials_are_read_from_files(tmp_path: Path) -> None:

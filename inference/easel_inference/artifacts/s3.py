@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ T = TypeVar("T")
 _SPEC = "spec.output.store.s3"
 _TRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 10.0
+_OUTAGE_SECONDS = 300.0
+"""How long an endpoint that served before may be away. One that never did is more likely a wrong address: five tries."""
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _REFUSED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
@@ -82,6 +86,7 @@ class S3Store:
         self._bucket = reference.bucket
         self._endpoint = reference.endpoint or "AWS S3"
         self._stop = stop
+        self._served = threading.Event()
         self._client = _client(reference, credentials)
 
     def uri(self, key: str) -> str:
@@ -123,27 +128,41 @@ class S3Store:
 
     def _try(self, call: Callable[[], T]) -> T | None:
         """Calls again after passing faults; None when there is no such key; at last the environment is at fault."""
-        last: EaselError = Transient("not tried")
-        for attempt in range(_TRIES):
+        began, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
             try:
-                return call()
-            except EaselError:
-                raise
-            except Exception as error:
-                fault = self._explained(error)
-                if fault is None:
-                    return None
-                if not isinstance(fault, Transient):
-                    raise fault from error
-                last = fault
-            if attempt == _TRIES - 1 or self._stop.wait(_FIRST_WAIT_SECONDS * 2**attempt * (0.5 + random.random())):  # noqa: S311 - jitter
-                break
-        raise EnvironmentFault(
-            f"the S3 endpoint did not serve in {_TRIES} tries",
-            where=f"{_SPEC}.endpoint",
-            found=f"{self._endpoint}: {last.found or last.what}",
-            fix="Check that it runs and that this machine can reach it; finished items are kept",
-        )
+                return self._once(call)
+            except Transient as error:
+                fault = error
+            if not self._goes_on(attempt, time.monotonic() - began):
+                raise EnvironmentFault(
+                    f"the S3 endpoint did not serve in {attempt} tries",
+                    where=f"{_SPEC}.endpoint",
+                    found=f"{self._endpoint}: {fault.found or fault.what}",
+                    fix="Check that it runs and that this machine can reach it; finished items are kept",
+                ) from fault
+
+    def _once(self, call: Callable[[], T]) -> T | None:
+        try:
+            found = call()
+        except EaselError:
+            raise
+        except Exception as error:
+            fault = self._explained(error)
+            if fault is not None:
+                raise fault from error
+            found = None
+        self._served.set()
+        return found
+
+    def _goes_on(self, attempt: int, seconds: float) -> bool:
+        """Whether to try once more, after a wait; not once the worker stops."""
+        outage = self._served.is_set() and seconds < _OUTAGE_SECONDS
+        if attempt >= _TRIES and not outage:
+            return False
+        wait = min(_FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 9), _LONGEST_WAIT_SECONDS)
+        return not self._stop.wait(wait * (0.5 + random.random()))  # noqa: S311 - jitter
 
     def _explained(self, error: Exception) -> EaselError | None:
         """Our word for botocore's error; None when the key does not exist. Says nothing of keys or signatures."""

@@ -38,13 +38,17 @@ def need_debootstrap(report: Callable[[str], None]) -> None:
 
 def unpacked(package: str, program: str, report: Callable[[str], None]) -> Path:
     """A program of a Debian package that is not installed, since its daemon would start: unpacked into the cache."""
+    return unpacked_file(package, f"usr/bin/{program}", report)
+
+
+def unpacked_file(package: str, path: str, report: Callable[[str], None]) -> Path:
+    """A file of a Debian package; the path may have wildcards."""
     folder = cache_folder() / "debian" / package
-    found = folder / "usr" / "bin" / program
-    if found.exists():
+    if found := next(folder.glob(path), None):
         return found
     if not shutil.which("apt-get"):
-        raise EnvironmentFault("no apt-get on this machine", where=package, fix=f"Put {program} at {found}.")
-    report(f"unpacking {program} from the Debian package {package}")
+        raise EnvironmentFault("no apt-get on this machine", where=package, fix=f"Put {path} into {folder}.")
+    report(f"unpacking {path} from the Debian package {package}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", package]):
@@ -52,7 +56,7 @@ def unpacked(package: str, program: str, report: Callable[[str], None]) -> Path:
     (archive,) = folder.glob(f"{package}_*.deb")
     _run(["dpkg-deb", "-x", archive.name, "."], "Look at the package.", cwd=folder)
     archive.unlink()
-    return found
+    return next(folder.glob(path))
 
 
 def _run(command: list[str], fix: str, *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:

@@ -121,8 +121,8 @@ def start(server: ApiServer, tmp_path: Path) -> Iterator[Start]:
     started: list[OperatorProcess] = []
 
     def begin(place: Place, name: str = "operator", **changes: Any) -> OperatorProcess:
-        kubeconfig = changes.pop("kubeconfig", server.kubeconfig)
-        operator = OperatorProcess(configuration(place, **changes), kubeconfig, tmp_path, name)
+        kubeconfig, environment = changes.pop("kubeconfig", server.kubeconfig), changes.pop("environment", {})
+        operator = OperatorProcess(configuration(place, **changes), kubeconfig, tmp_path, name, environment=environment)
         started.append(operator)
         return operator.start()
 

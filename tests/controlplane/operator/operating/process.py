@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class OperatorProcess:
     folder: Path
     name: str = "operator"
     process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def log(self) -> Path:
@@ -48,7 +49,7 @@ class OperatorProcess:
         config = self.folder / f"{self.name}.yaml"
         config.write_text(yaml.safe_dump(self.configuration))
         command = [sys.executable, "-m", "easel_operator", "--config", str(config)]
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "POD_NAME": self.name}
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "POD_NAME": self.name} | self.environment
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         return self
