@@ -1,5 +1,8 @@
 """What the operator costs, by the number of objects, beside a naive kopf operator in the same run.
 
+The API server, etcd, the controllers and the scheduler are real, nodes and pods are KWOK's, and all of them share the machine
+with what is measured.
+
 Writes build/benchmarks/control_plane.json, and fails when a figure leaves the range that `contract.yaml` keeps.
 """
 
@@ -253,7 +256,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--naive-models", type=int, default=1000)
     parser.add_argument("--naive-jobs", type=int, nargs="+", default=[1000])
-    parser.add_argument("--per-second", type=float, default=15.0, help="jobs applied per second")
+    parser.add_argument("--per-second", type=float, default=10.0, help="jobs applied per second")
     arguments = parser.parse_args()
     console, sizes = Console(width=120), [arguments.models, *arguments.jobs]
     began = time.monotonic()
