@@ -1,7 +1,7 @@
 """The control plane: decides what the cluster should hold and applies it.
 
-    shell     kopf wiring, work queue, settings, leader election, probes   may import everything below
-    adapters  Kubernetes API, runtime probe, metrics export                the only code with SDKs; independent of one another
+    shell     work queue, cache, settings, leader election, probes         may import everything below
+    adapters  Kubernetes API, watches, runtime probe, metrics export       the only code with SDKs; independent of one another
     ports     Protocols and value types
     core      pure: no I/O, no clock, no environment, no randomness
 

@@ -1,7 +1,8 @@
 """The Kubernetes API as the operator uses it.
 
     EaselError
-    ├── Transient ── Changed    the object is not the one that was read: read it again
+    ├── Transient ─┬ Changed   the object is not the one that was read: read it again
+    │              └ Expired   a version that is remembered no more: list everything again
     └── InvalidInput ── NameTaken   a child's name belongs to an object that is not ours
 
 Every call may also raise `AuthConfig`, `QuotaExhausted`, `InvalidInput` and `NotFound`, which a person must see, and
@@ -21,6 +22,12 @@ class Changed(Transient):
     """The object was changed, or replaced by another of its name, since it was read."""
 
     reason = "Changed"
+
+
+class Expired(Transient):
+    """The API server does not remember a version any more."""
+
+    reason = "Expired"
 
 
 class NameTaken(InvalidInput):

@@ -42,7 +42,7 @@ class Cache:
     """Objects by kind and name, pods by their owner too."""
 
     def __init__(self) -> None:
-        self._objects: dict[Resource, dict[Name, Entry]] = defaultdict(dict)
+        self._objects: dict[Resource, dict[str, dict[str, Entry]]] = defaultdict(lambda: defaultdict(dict))
         self._pods: dict[Key, set[Name]] = defaultdict(set)
         self.changes = 0
 
@@ -50,14 +50,16 @@ class Cache:
         """Remember an object, as far as decisions read it."""
         self.changes += 1
         entry = Entry(_kept(resource, raw), self.changes)
-        self._objects[resource][_name(raw)] = entry
+        namespace, name = _name(raw)
+        self._objects[resource][namespace][name] = entry
         if resource == PODS and (owner := owner_of(raw)):
             self._pods[owner].add(_name(raw))
 
     def remove(self, resource: Resource, raw: Raw) -> None:
         """Forget an object."""
         self.changes += 1
-        self._objects[resource].pop(_name(raw), None)
+        namespace, name = _name(raw)
+        self._objects[resource][namespace].pop(name, None)
         owner = owner_of(raw)
         if resource == PODS and owner:
             self._pods[owner].discard(_name(raw))
@@ -71,21 +73,27 @@ class Cache:
 
     def entry(self, resource: Resource, namespace: str, name: str) -> Entry | None:
         """The object as last seen, and when."""
-        return self._objects[resource].get((namespace, name))
+        return self._objects[resource].get(namespace, {}).get(name)
 
     def entries(self, resource: Resource, namespace: str) -> dict[str, Entry]:
         """Everything of a kind in a namespace, by name."""
-        return {name: entry for (where, name), entry in self._objects[resource].items() if where == namespace}
+        return dict(self._objects[resource].get(namespace, {}))
+
+    def raws(self, resource: Resource, namespace: str) -> dict[str, Raw]:
+        """The same as they are."""
+        return {name: entry.raw for name, entry in self.entries(resource, namespace).items()}
 
     def pods(self, owner: Key) -> list[Raw]:
         """Pods that serve this object, by name."""
-        return [self._objects[PODS][name].raw for name in sorted(self._pods.get(owner, ()))]
+        pods = self._objects[PODS].get(owner.namespace, {})
+        return [pods[name].raw for _, name in sorted(self._pods.get(owner, ()))]
 
     def own(self) -> Iterator[Key]:
         """Every object of our own kinds."""
         for resource in OWN_KINDS:
-            for namespace, name in self._objects[resource]:
-                yield Key(resource.kind, namespace, name)
+            for namespace, objects in self._objects[resource].items():
+                for name in objects:
+                    yield Key(resource.kind, namespace, name)
 
     def affected(self, resource: Resource, raw: Raw) -> Iterator[Key]:
         """Objects of ours that a change of this one is about."""
@@ -99,25 +107,27 @@ class Cache:
 
     def _waiting_for(self, namespace: str, model: str) -> Iterator[Key]:
         """Jobs without an end that name this model."""
-        for (where, name), entry in self._objects[GENERATION_JOBS].items():
-            if where != namespace or (entry.raw.get("status") or {}).get("completionTime"):
+        for name, entry in self._objects[GENERATION_JOBS].get(namespace, {}).items():
+            if (entry.raw.get("status") or {}).get("completionTime"):
                 continue
             if any(
                 backend.get("modelDeployment") == model for backend in entry.raw.get("spec", {}).get("backends", [])
             ):
-                yield Key(GENERATION_JOBS.kind, where, name)
+                yield Key(GENERATION_JOBS.kind, namespace, name)
 
     def phases(self) -> Counter[str]:
         """GenerationJobs by phase."""
-        jobs = self._objects[GENERATION_JOBS].values()
-        return Counter(str((entry.raw.get("status") or {}).get("phase", "Pending")) for entry in jobs)
+        return Counter(str((job.get("status") or {}).get("phase", "Pending")) for job in self._jobs())
 
     def waiting_since(self) -> datetime | None:
         """When the oldest GenerationJob was made that has not begun, though it may."""
-        jobs = (entry.raw for entry in self._objects[GENERATION_JOBS].values())
-        made = (job["metadata"]["creationTimestamp"] for job in jobs if _waits(job.get("status") or {}))
+        made = (job["metadata"]["creationTimestamp"] for job in self._jobs() if _waits(job.get("status") or {}))
         first = min(made, default=None)  # all in one format and time zone, so that their order is that of their text
         return None if first is None else parse_timestamp(first)
+
+    def _jobs(self) -> Iterator[Raw]:
+        for objects in self._objects[GENERATION_JOBS].values():
+            yield from (entry.raw for entry in objects.values())
 
 
 def _waits(status: Raw) -> bool:

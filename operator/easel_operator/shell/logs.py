@@ -28,11 +28,8 @@ def _quoted(value: str) -> str:
 
 
 def set_up(level: str) -> None:
-    """Send everything to stderr in this form; kopf's own voice is heard from warnings up."""
+    """Send everything to stderr in this form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValue())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    # It warns that it handles no signals in a thread; that is what we want of it.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ from easel_api.validation import spec_problems
 from easel_operator.adapters.kube.cluster import KubeCluster
 from easel_operator.adapters.kube.leases import KubeLeases
 from easel_operator.adapters.kube.transport import Transport
+from easel_operator.adapters.kube.watching import Change, watch
 from easel_operator.adapters.metrics import PrometheusMetrics
 from easel_operator.adapters.prometheus import HttpPrometheus
 from easel_operator.adapters.runtime import HttpRuntime
@@ -34,7 +35,6 @@ from .loop import Loop
 from .measuring import Measuring
 from .observing import Observer
 from .probing import Prober
-from .watching import Change, Watching
 from .workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Operator:
     def __init__(self, configuration: Configuration, transport: Transport, metrics: PrometheusMetrics) -> None:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}"
         times = configuration.lease_times
-        self._configuration, self._metrics = configuration, metrics
+        self._configuration, self._metrics, self._transport = configuration, metrics, transport
         self._cluster, self._runtime = (
             KubeCluster(transport, identity[:128]),
             HttpRuntime(configuration.runtime_http_port),
@@ -81,7 +81,6 @@ class Operator:
         )
         self._queue = WorkQueue(loop.reconcile, configuration.concurrency, metrics.queue_depth)
         self._measuring = Measuring(self._prometheus, self._demands, self._queue.add)
-        self._watching: Watching | None = None
         self._health = Health(self._unhealthy, self._unready)
         self._started = self._resynced = time.monotonic()
         self._stop = asyncio.Event()
@@ -101,12 +100,16 @@ class Operator:
             await self._prometheus.close()
 
     async def _operate(self) -> None:
-        self._watching = Watching(self._configuration.namespaces, self._on_event)
-        self._watching.start()
+        watching = watch(self._transport, self._configuration.namespaces, self._cache.raws, self._on_event)
         reconciling = asyncio.create_task(self._reconcile(), name="reconciling")
         try:
             await self._until_stopped(
-                self._audit.run(), self._leadership.run(), self._tick(), self._measuring.run(), others=(reconciling,)
+                watching,
+                self._audit.run(),
+                self._leadership.run(),
+                self._tick(),
+                self._measuring.run(),
+                others=(reconciling,),
             )
         finally:
             await self._queue.stop()
@@ -115,7 +118,6 @@ class Operator:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(reconciling, 10)
             await self._leadership.release()
-            await asyncio.to_thread(self._watching.stop)
             logger.info("stopped")
 
     async def _until_stopped(self, *works: Any, others: tuple[asyncio.Task[Any], ...] = ()) -> None:
@@ -149,8 +151,6 @@ class Operator:
             wait = 0.0 if since is None else max(0.0, (_now() - since).total_seconds())
             self._metrics.jobs(self._cache.phases(), wait)
             self._metrics.queued(self._admissions.waiting())
-            if self._watching is not None and not self._watching.alive:
-                raise RuntimeError("watching ended")
             if time.monotonic() - self._resynced > self._configuration.watch_times.resync_interval:
                 self._resync()
 
@@ -211,8 +211,6 @@ class Operator:
     def _unhealthy(self) -> str | None:
         if self._audit.stale and (self._audit.synced.is_set() or time.monotonic() - self._started > SYNC_SECONDS):
             return f"stale watches: {', '.join(sorted(self._audit.stale))}"
-        if self._watching is not None and not self._watching.alive:
-            return "watching ended"
         return None
 
     def _unready(self) -> str | None:

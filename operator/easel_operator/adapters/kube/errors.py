@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from easel_api.errors import AuthConfig, EaselError, InvalidInput, NotFound, QuotaExhausted, Throttled, Transient
-from easel_operator.ports.cluster import Changed, NameTaken
+from easel_operator.ports.cluster import Changed, Expired, NameTaken
 
 
 def error_of(status: int, body: bytes, where: str) -> EaselError:
@@ -28,6 +28,8 @@ def error_of(status: int, body: bytes, where: str) -> EaselError:
             )
         case 409:
             return Changed("the object changed meanwhile", where=where)
+        case 410:
+            return Expired("the API server does not remember this version", where=where, found=message)
         case 429:
             return Throttled("the API server asks to slow down", where=where)
         case 400 | 413 | 415 | 422:

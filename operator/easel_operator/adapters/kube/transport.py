@@ -1,9 +1,10 @@
-"""One HTTP request to the API server: authenticated, rate-limited, in bounded time, JSON in and out."""
+"""One HTTP request to the API server: authenticated, rate-limited, in bounded time, JSON in and out; or a stream of JSON."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import aiohttp
@@ -20,22 +21,20 @@ REQUEST_SECONDS = 15.0
 
 
 class Transport:
-    """A connection pool to one API server."""
+    """Connection pools to one API server: a small one for requests, one without a limit for streams, which hold theirs."""
 
-    def __init__(self, api: client.ApiClient, bucket: TokenBucket) -> None:
-        self._api, self._bucket = api, bucket
+    def __init__(self, api: client.ApiClient, streams: client.ApiClient, bucket: TokenBucket) -> None:
+        self._api, self._streams, self._bucket = api, streams, bucket
 
     @classmethod
     async def connect(cls, requests_per_second: float) -> Self:
         """By KUBECONFIG when it is set, else as the pod's service account, else by ~/.kube/config."""
-        settings = client.Configuration()
-        await _load(settings)
-        settings.connection_pool_maxsize = 32
-        return cls(client.ApiClient(settings), TokenBucket(requests_per_second))
+        return cls(await _client(32), await _client(0), TokenBucket(requests_per_second))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()
+        await self._streams.close()
 
     async def request(
         self,
@@ -54,17 +53,61 @@ class Transport:
             await self._bucket.take()
         headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            prepared = await self._api.param_serialize(
-                method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
-                auth_settings=["BearerToken"],
-            )  # fmt: skip
-            answer = await self._api.call_api(*prepared, _request_timeout=seconds)
+            answer = await _call(self._api, method, path, query or {}, headers, body, seconds)
             content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient("the API server cannot be reached", where=path, found=type(error).__name__) from error
         if not 200 <= answer.status < 300:
             raise error_of(answer.status, content, path)
         return dict(json.loads(content)) if content else {}
+
+    async def stream(self, path: str, query: dict[str, str], idle_seconds: float) -> AsyncIterator[dict[str, Any]]:
+        """The lines of an answer as they come; `Transient` when the connection ends badly or is silent for so long."""
+        silence = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=idle_seconds)
+        try:
+            answer = await _call(self._streams, "GET", path, query, {"Accept": "application/json"}, None, silence)
+            try:
+                if answer.status != 200:
+                    raise error_of(answer.status, await answer.read(), path)
+                async for line in _lines(answer.response.content):
+                    yield json.loads(line)
+            finally:
+                answer.response.close()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Transient("the stream broke off", where=path, found=type(error).__name__) from error
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Of any length, unlike those of aiohttp: an object may have a megabyte."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join((*parts, line))
+            parts = []
+        parts.append(rest)
+
+
+async def _call(
+    api: client.ApiClient,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    headers: dict[str, str],
+    body: Any,
+    timeout: float | aiohttp.ClientTimeout,  # noqa: ASYNC109 - handed on
+) -> Any:
+    prepared = await api.param_serialize(
+        method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=["BearerToken"]
+    )
+    return await api.call_api(*prepared, _request_timeout=timeout)
+
+
+async def _client(connections: int) -> client.ApiClient:
+    settings = client.Configuration()
+    await _load(settings)
+    settings.connection_pool_maxsize = connections
+    return client.ApiClient(settings)
 
 
 async def _load(settings: client.Configuration) -> None:

@@ -1,0 +1,138 @@
+"""Lists and watches, as Kubernetes' own clients do: a list in pages, then every change from its version on.
+
+A watch that ends is begun anew where it ended. When the API server does not remember that version any more, all is listed
+again, and what is not listed any more is gone. Nothing is written to anybody's object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from easel_api.errors import EaselError, Transient
+from easel_operator.core import labels
+from easel_operator.core.resources import CHILD_KINDS, OWN_KINDS, Resource
+from easel_operator.ports.cluster import Expired
+
+from .cluster import path_of
+from .transport import Transport
+
+logger = logging.getLogger(__name__)
+
+Raw = dict[str, Any]
+Change = Literal["seen", "gone"]
+OnChange = Callable[[Resource, Change, Raw], None]
+Known = Callable[[Resource, str], Mapping[str, Raw]]
+"""Objects of a kind in a namespace as last handed over, by name."""
+
+PAGE = 500
+SERVER_SECONDS = 300
+"""After which the API server ends a watch, so that none grows old with a load balancer that forgot it."""
+IDLE_SECONDS = 70.0
+"""Longest silence of a watch: bookmarks come every minute, and load balancers drop quiet streams without a word."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+
+
+async def watch(transport: Transport, namespaces: tuple[str, ...], known: Known, on_change: OnChange) -> None:
+    """Our kinds and their children in these namespaces, for ever."""
+    kinds = [(resource, "") for resource in OWN_KINDS] + [(resource, labels.SELECTOR) for resource in CHILD_KINDS]
+    reflectors = [
+        Reflector(transport, resource, namespace, selector, known, on_change)
+        for resource, selector in kinds
+        for namespace in namespaces
+    ]
+    async with asyncio.TaskGroup() as group:
+        for reflector in reflectors:
+            group.create_task(reflector.run())
+
+
+class Reflector:
+    """One kind in one namespace."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        resource: Resource,
+        namespace: str,
+        selector: str,
+        known: Known,
+        on_change: OnChange,
+    ) -> None:
+        self._transport, self._resource, self._namespace = transport, resource, namespace
+        self._path = path_of(resource, namespace)
+        self._query = {"labelSelector": selector} if selector else {}
+        self._known, self._on_change = known, on_change
+        self._version = ""
+        """What was seen last; empty: all must be listed."""
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+            except Expired:
+                self._version = ""
+            except EaselError as error:
+                logger.info("watch of %s in %s: %s", self._resource.plural, self._namespace, error)
+                await asyncio.sleep(self._pause())
+
+    async def _list(self) -> None:
+        listed: set[str] = set()
+        more = ""
+        while True:
+            page = {"limit": str(PAGE)} | ({"continue": more} if more else {})
+            found = await self._transport.request("GET", self._path, query=self._query | page)
+            known = self._known(self._resource, self._namespace)
+            for item in found["items"] or ():
+                listed.add(item["metadata"]["name"])
+                self._see(item, known)
+            more = found["metadata"].get("continue", "")
+            if not more:
+                break
+        for name, raw in dict(self._known(self._resource, self._namespace)).items():
+            if name not in listed:
+                self._on_change(self._resource, "gone", raw)
+        self._version = found["metadata"]["resourceVersion"]
+
+    def _see(self, item: Raw, known: Mapping[str, Raw]) -> None:
+        before = known.get(item["metadata"]["name"])
+        if before is None or before["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            # A list leaves out what is the same for all of its items.
+            named = {"apiVersion": self._resource.api_version, "kind": self._resource.kind}
+            self._on_change(self._resource, "seen", named | item)
+
+    async def _watch(self) -> None:
+        query = self._query | {
+            "watch": "true",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(SERVER_SECONDS),
+        }
+        async for event in self._transport.stream(self._path, query, IDLE_SECONDS):
+            self._take(str(event["type"]), event["object"])
+            self._failures = 0
+
+    def _take(self, kind: str, raw: Raw) -> None:
+        match kind:
+            case "ADDED" | "MODIFIED":
+                self._on_change(self._resource, "seen", raw)
+            case "DELETED":
+                self._on_change(self._resource, "gone", raw)
+            case "ERROR" if raw.get("code") == 410:
+                raise Expired("the API server does not remember this version", where=self._path)
+            case "ERROR":
+                raise Transient("the watch failed", where=self._path, found=str(raw.get("message", "")))
+            case _:
+                pass  # a bookmark: nothing but a version
+        self._version = raw["metadata"]["resourceVersion"]
+
+    def _pause(self) -> float:
+        self._failures += 1
+        longest: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 9), LONGEST_PAUSE_SECONDS)
+        return longest * (0.5 + random.random() / 2)  # noqa: S311 - so that not all watches come back at once
