@@ -98,7 +98,7 @@ class Configuration(_Section):
     prometheus_selector: PodSelector = PodSelector()
     prometheus_url: str = ""
     """Where Prometheus answers queries, such as http://prometheus-operated.monitoring.svc:9090; empty: nowhere."""
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 32
     """Reconciles at once."""
     requests_per_second: Annotated[float, Field(gt=0)] = 200
     """Requests to the API server, on average; bursts may be twice that. A job takes about seven in its life, and the API server's own
