@@ -40,6 +40,10 @@ SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
 MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 STARTING = timedelta(seconds=3)
 """How long a worker may take to start before events are asked what keeps it."""
+EVENTS_PAUSE = timedelta(seconds=0.5)
+"""Between two questions for events: the API server reads all events of a namespace for each, and many workers that start slowly,
+because it is busy, would keep it busy."""
+MAX_TOLD = 1000
 
 
 class Observer:
@@ -56,6 +60,9 @@ class Observer:
     ) -> None:
         self._cache, self._demands, self._admissions, self._prober = cache, demands, admissions, prober
         self._cluster, self._problems = cluster, problems
+        self._told: dict[str, list[Raw]] = {}
+        """What events said last, by the uid of what they are about."""
+        self._ask_again: datetime | None = None
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
         """A ModelDeployment and its surroundings."""
@@ -115,20 +122,30 @@ class Observer:
         job = parsing.batch_job_of(raw) if raw else None
         if job is None or pods or job.suspended or job.deleting or job.finished_at or not _late(job.created, now):
             return job
-        return replace(job, trouble=create_trouble(await self._events(key.namespace, job.uid)))
+        return replace(job, trouble=create_trouble(await self._events(key.namespace, job.uid, now)))
 
     async def _with_mounts(self, namespace: str, pod: Pod, now: datetime) -> Pod:
         """A missing Secret keeps a pod from starting without a word in its status."""
         begun = pod.running or pod.trouble or pod.termination or pod.deleting
         if begun or not _late(pod.created, now):
             return pod
-        return replace(pod, trouble=mount_trouble(await self._events(namespace, pod.uid)))
+        return replace(pod, trouble=mount_trouble(await self._events(namespace, pod.uid, now)))
 
-    async def _events(self, namespace: str, uid: str) -> list[Raw]:
+    async def _events(self, namespace: str, uid: str, now: datetime) -> list[Raw]:
+        """What was said last while it is too early to ask again, or without an answer; the job merely says less without."""
+        if self._ask_again and self._ask_again - EVENTS_PAUSE <= now < self._ask_again:  # a clock may jump back
+            return self._told.get(uid, [])
+        self._ask_again = now + EVENTS_PAUSE
         try:
-            return await self._cluster.events_of(namespace, uid)
+            found = await self._cluster.events_of(namespace, uid)
         except EaselError:
-            return []  # Without them the job merely says less.
+            return self._told.get(uid, [])
+        self._told.pop(uid, None)
+        if found:
+            self._told[uid] = found
+        if len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        return found
 
 
 def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:
