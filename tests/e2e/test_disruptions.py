@@ -10,7 +10,7 @@ import pytest
 from easel_cluster.namespaces import NODE_NAME
 from easel_installed import manifests
 from easel_installed.counting import Counting
-from easel_installed.site import RUNTIME, Site, condition
+from easel_installed.site import RUNTIME, Site
 from easel_installed.waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -74,30 +74,6 @@ def test_a_scale_down_loses_nothing_and_makes_nothing_twice(site: Site, model: s
         until("one replica", lambda: len(names(site, model)) == 1, seconds=60)
 
     disturbed(site, model, "scaled-down", 23000, scale_down)
-
-
-def test_a_revision_that_cannot_load_never_takes_down_the_one_that_serves(site: Site, model: str) -> None:
-    """With `Surge`: its pinned digest is not that of the model's files."""
-    before = names(site, model)
-    change(site, model, {"rollout": {"strategy": "Surge"}})
-
-    def spoil() -> None:
-        change(site, model, {"model": {"digest": f"sha256:{'0' * 64}"}})
-        until("why it does not load", lambda: site.get(KIND, model)["status"].get("lastFailure"), seconds=120)
-
-    disturbed(site, model, "spoilt", 24000, spoil)
-    found = site.get(KIND, model)
-    assert condition(found, "Ready") == "True"
-    assert condition(found, "ModelLoaded") == "False"
-    assert "0000" in found["status"]["lastFailure"]["message"]
-    assert found["status"]["replicas"]["ready"] == 1
-    assert before < names(site, model)
-
-    # The revision that serves is the wanted one again: nothing is started for it.
-    change(site, model, {"model": {"digest": None}, "rollout": None})
-    until("the spoilt replica is gone", lambda: names(site, model) == before, seconds=120)
-    until("it is forgotten", lambda: "lastFailure" not in site.get(KIND, model)["status"], seconds=60)
-    site.wait_for_model(model)
 
 
 def change(site: Site, model: str, spec: dict[str, Any]) -> None:
