@@ -92,7 +92,7 @@ async def apply_all(
 ) -> dict[tuple[str, str], float]:
     """Apply them at a steady rate; when each was applied. What comes late is not left out: the rate goes on."""
     applied: dict[tuple[str, str], float] = {}
-    began, tasks = time.monotonic(), set[asyncio.Task[None]]()
+    began = time.monotonic()
 
     async def one(body: dict[str, Any]) -> None:
         key = body["metadata"]["namespace"], body["metadata"]["name"]
@@ -100,14 +100,10 @@ async def apply_all(
         applied[key] = time.monotonic()
         step()
 
-    for number, body in enumerate(bodies):
-        await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
-        task = asyncio.create_task(one(body))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        if task.done() and task.exception():
-            break
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as group:
+        for number, body in enumerate(bodies):
+            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+            group.create_task(one(body))
     return applied
 
 

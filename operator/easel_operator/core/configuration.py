@@ -75,6 +75,10 @@ class Admission(_Section):
     half_life_seconds: Annotated[float, Field(gt=0)] = 3600
     """After which the GPU-seconds that a namespace was given count half."""
 
+    def priority_of(self, priority_class: str | None) -> int:
+        """How a class ranks; 0 without one."""
+        return self.priority_classes.get(priority_class or "", 0)
+
     def of(self, namespace: str) -> NamespaceAdmission:
         """The rules of a namespace."""
         return self.namespaces.get(namespace, self.default)

@@ -83,19 +83,20 @@ class Reflector:
                 await asyncio.sleep(self._pause())
 
     async def _list(self) -> None:
+        # Nobody else changes what is known of this kind in this namespace, so once is enough.
+        known = dict(self._known(self._resource, self._namespace))
         listed: set[str] = set()
         more = ""
         while True:
             page = {"limit": str(PAGE)} | ({"continue": more} if more else {})
             found = await self._transport.request("GET", self._path, query=self._query | page)
-            known = self._known(self._resource, self._namespace)
             for item in found["items"] or ():
                 listed.add(item["metadata"]["name"])
                 self._see(item, known)
             more = found["metadata"].get("continue", "")
             if not more:
                 break
-        for name, raw in dict(self._known(self._resource, self._namespace)).items():
+        for name, raw in known.items():
             if name not in listed:
                 self._on_change(self._resource, "gone", raw)
         self._version = found["metadata"]["resourceVersion"]

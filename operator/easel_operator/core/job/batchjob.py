@@ -94,13 +94,13 @@ def _pod(owner: Identity, spec: GenerationJobSpec, address: str, configuration: 
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
-        "containers": [_container(owner, address, configuration, volumes, _priority(spec, configuration))],
+        "containers": [
+            _container(
+                owner, address, configuration, volumes, configuration.admission.priority_of(spec.priority_class_name)
+            )
+        ],
         "volumes": [volume.volume() for volume in volumes],
     }
-
-
-def _priority(spec: GenerationJobSpec, configuration: Configuration) -> int:
-    return configuration.admission.priority_classes.get(spec.priority_class_name or "", 0)
 
 
 def _container(

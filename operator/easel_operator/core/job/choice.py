@@ -107,7 +107,7 @@ def _waiting(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Wait
     able = [candidate for candidate in there if _may_do(candidate, spec.task)]
     if not able:
         return _unable(spec.task, there)
-    suitable = [candidate for candidate in able if not _lacking(candidate, spec) and not _excess(candidate, spec)]
+    suitable = [candidate for candidate in able if _suits(candidate, spec)]
     # One that sleeps until a person wakes it is waited for when there is no other.
     comes = next((candidate for candidate in suitable if candidate.desired or candidate.wakes), None)
     if suitable:

@@ -24,8 +24,7 @@ def work_of(view: JobView) -> JobWork | None:
     items = items_left(spec, view.status.items)
     if model is None or not items:
         return None
-    costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
-    return JobWork(model, items, gpu_seconds(spec, items, costs) if costs else None)
+    return JobWork(model, items, _gpu_seconds(view, spec, model, items))
 
 
 def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
@@ -41,16 +40,21 @@ def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
     model = view.status.backend.model_deployment if over and view.status.backend else _model(view, spec)
     if not model or (over and not view.status.start_time):
         return None
-    costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
     started = (view.status.start_time if over else None) or (job.created if job and not job.suspended else None)
     return Seat(
         model=model,
-        priority=rules.priority_classes.get(spec.priority_class_name or "", 0),
+        priority=rules.priority_of(spec.priority_class_name),
         created=view.identity.created,
-        gpu_seconds=(costs and gpu_seconds(spec, spec.item_count(), costs)) or 0.0,
+        gpu_seconds=_gpu_seconds(view, spec, model, spec.item_count()) or 0.0,
         begun=parse_timestamp(started) if started else None,
         over=over,
     )
+
+
+def _gpu_seconds(view: JobView, spec: GenerationJobSpec, model: str, items: int) -> float | None:
+    """Of so many items on a model; None while nobody has measured it, or when it is not one of the job's."""
+    costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
+    return gpu_seconds(spec, items, costs) if costs else None
 
 
 def _model(view: JobView, spec: GenerationJobSpec) -> str | None:
