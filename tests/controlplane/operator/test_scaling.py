@@ -82,6 +82,11 @@ def scene(server: ApiServer, prometheus_program: Path, tmp_path: Path) -> Iterat
         yield made
         for runtime in made.runtimes.values():
             runtime.close()
+        told = [place.get("mdep", name) for name in ("studio", "auto", "manual")]
+        print("models:", [model["status"] for model in told if model])
+        print("metrics:", *[line for line in operator.metrics().splitlines() if line.startswith("easel_")], sep="\n")
+        print("scraped:", prometheus.answers() and prometheus.query("up"))
+        print("log:", operator.tail(), sep="\n")
         said = operator.log.read_text()
         assert "may not do this" not in said, said
         assert "a defect of the operator" not in said, said
