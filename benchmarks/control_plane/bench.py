@@ -27,7 +27,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 
 from easel_cluster import processes  # noqa: E402 - found through the path set above
-from load import EASEL, Api, apply_all, connected, until  # noqa: E402 - found through the path set above
+from load import Api, Name, apply_all, connected, until  # noqa: E402 - found through the path set above
 from rich.console import Console  # noqa: E402 - found through the path set above
 from rich.progress import Progress  # noqa: E402 - found through the path set above
 from rich.table import Table  # noqa: E402 - found through the path set above
@@ -105,7 +105,7 @@ class Run:
         bodies = [model(namespace, number) for namespace in self.namespaces for number in range(each)]
         task = self.progress.add_task(f"{self.user}: models", total=count)
         await apply_all(self.api, "modeldeployments", bodies, MODELS_PER_SECOND, lambda: self.progress.advance(task))
-        await until(lambda: self._served(count), PATIENCE, "every model has its pod")
+        await until(lambda: self._count(self.api.running) >= count, PATIENCE, "every model has its pod")
         await self._quiet()
         self.figures.cpu_ms_per_model = 1000 * (self.program.cpu() - cpu) / count
         self.figures.writes_per_model = (self.place.writes(self.user) - before).total() / count
@@ -119,7 +119,7 @@ class Run:
         ]
         task = self.progress.add_task(f"{self.user}: jobs to {last}", total=last - first)
         applied = await apply_all(self.api, "generationjobs", bodies, per_second, lambda: self.progress.advance(task))
-        await until(lambda: self._complete(last), PATIENCE, f"{last} jobs are complete")
+        await until(lambda: self._count(self.api.complete) >= last, PATIENCE, f"{last} jobs are complete")
         await self._quiet()
         waits = sorted(max(0.0, self.api.made[key] - when) for key, when in applied.items())
         name, count = str(last), last - first
@@ -141,14 +141,8 @@ class Run:
         self.figures.restart_cpu_s = self.program.cpu()
         self.figures.restart_memory_mb = self.program.memory()
 
-    async def _served(self, count: int) -> bool:
-        paths = (f"/api/v1/namespaces/{namespace}/pods" for namespace in self.namespaces)
-        ready = [await self.api.count(path, "&fieldSelector=status.phase=Running") for path in paths]
-        return sum(ready) >= count
-
-    async def _complete(self, count: int) -> bool:
-        paths = (f"{EASEL}/namespaces/{namespace}/generationjobs" for namespace in self.namespaces)
-        return sum([await self.api.count(path, "&fieldSelector=status.phase=Complete") for path in paths]) >= count
+    def _count(self, names: set[Name]) -> int:
+        return sum(namespace in self.namespaces for namespace, _ in names)
 
     async def _quiet(self, seconds: float = 5.0) -> None:
         """Until it uses less than a tenth of a core for a while."""

@@ -1,4 +1,7 @@
-"""Objects applied at a steady rate, and how long each waited for its batch Job."""
+"""Objects applied at a steady rate, how long each waited for its batch Job, and when all are done.
+
+What happens is watched, never listed: to count thousands of objects again and again would be most of what the API server does.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 LISTED = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 EASEL = "/apis/easel.dev/v1alpha1"
 
+Name = tuple[str, str]
+"""Namespace and name."""
+
 
 @dataclass
 class Api:
@@ -28,8 +34,12 @@ class Api:
     session: aiohttp.ClientSession
     url: str
     context: ssl.SSLContext
-    made: dict[tuple[str, str], float] = field(default_factory=dict)
+    made: dict[Name, float] = field(default_factory=dict)
     """When the watch brought each batch Job."""
+    complete: set[Name] = field(default_factory=set)
+    """GenerationJobs."""
+    running: set[Name] = field(default_factory=set)
+    """Pods."""
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
         """The answer; anything but success ends the benchmark."""
@@ -46,52 +56,49 @@ class Api:
         path = f"{EASEL}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}?fieldManager=bench"
         await self.call("PATCH", path, body, **{"Content-Type": APPLY})
 
-    async def count(self, path: str, selector: str = "") -> int:
-        """How many there are, in pages of 500."""
-        total, more = 0, ""
+    async def watch(self, path: str, selector: str, appeared: Callable[[Name], object]) -> None:
+        """Say of each object that appears under a path, or begins to match, until cancelled; nothing is there at first."""
+        version = (await self.call("GET", f"{path}?limit=1", Accept=LISTED))["metadata"]["resourceVersion"]
         while True:
-            query = f"?limit=500{selector}&continue={more}"
-            found = await self.call("GET", path + query, Accept=LISTED)
-            total += len(found["items"] or ())
-            more = found["metadata"].get("continue", "")
-            if not more:
-                return total
-
-    async def watch_jobs(self) -> None:
-        """Note when each batch Job appears, until cancelled."""
-        version = (await self.call("GET", "/apis/batch/v1/jobs?limit=1", Accept=LISTED))["metadata"]["resourceVersion"]
-        while True:
-            path = f"{self.url}/apis/batch/v1/jobs?watch=1&resourceVersion={version}&timeoutSeconds=3600"
-            async with self.session.get(path, headers={"Accept": NAMES_ONLY}, ssl=self.context) as answer:
+            query = f"?watch=1&resourceVersion={version}&timeoutSeconds=3600&allowWatchBookmarks=true{selector}"
+            async with self.session.get(
+                self.url + path + query, headers={"Accept": NAMES_ONLY}, ssl=self.context
+            ) as answer:
                 async for line in answer.content:
-                    now, event = time.monotonic(), json.loads(line)
+                    event = json.loads(line)
                     metadata = event["object"]["metadata"]
                     version = metadata["resourceVersion"]
                     if event["type"] == "ADDED":
-                        self.made[metadata["namespace"], metadata["name"]] = now
+                        appeared((metadata["namespace"], metadata["name"]))
 
 
 @asynccontextmanager
 async def connected(plane: ControlPlane) -> AsyncIterator[Api]:
-    """A session, and a watch beside it."""
+    """A session, and watches beside it."""
     authority = plane.authority()
     context = tls_context(authority.certificate, authority.client("bench", "bench", "system:masters"))
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(timeout=timeout, read_bufsize=2**20) as session:
         api = Api(session, plane.url, context)
-        watching = asyncio.create_task(api.watch_jobs())
+        watches = (
+            api.watch("/apis/batch/v1/jobs", "", lambda name: api.made.setdefault(name, time.monotonic())),
+            api.watch(f"{EASEL}/generationjobs", "&fieldSelector=status.phase=Complete", api.complete.add),
+            api.watch("/api/v1/pods", "&fieldSelector=status.phase=Running", api.running.add),
+        )
+        watching = [asyncio.create_task(each) for each in watches]
         try:
             yield api
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for each in watching:
+                each.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def apply_all(
     api: Api, plural: str, bodies: Iterable[dict[str, Any]], per_second: float, step: Callable[[], None]
-) -> dict[tuple[str, str], float]:
+) -> dict[Name, float]:
     """Apply them at a steady rate; when each was applied. What comes late is not left out: the rate goes on."""
-    applied: dict[tuple[str, str], float] = {}
+    applied: dict[Name, float] = {}
     began = time.monotonic()
 
     async def one(body: dict[str, Any]) -> None:
@@ -108,8 +115,8 @@ async def apply_all(
 
 
 async def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait for something that an await tells."""
+    """Wait for something that the watches tell."""
     deadline = time.monotonic() + seconds
-    while not await condition():
+    while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.2)

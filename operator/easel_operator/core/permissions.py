@@ -36,7 +36,7 @@ WATCHED_NAMESPACE: tuple[Permission, ...] = (
     Permission("networking.k8s.io", ("networkpolicies",), _OWN, "who reaches a runtime"),
     Permission("", ("pods",), _WATCH, "why a runtime or a worker does not start"),
     Permission("", ("pods",), ("patch",), "which replica goes first when a model is scaled down"),
-    Permission("", ("events",), ("list",), "why a volume of a worker is not mounted, such as a missing Secret"),
+    Permission("", ("events",), ("list", "watch"), "why a volume is not mounted or a worker not made"),
     Permission("events.k8s.io", ("events",), ("create", "patch"), "what happened, for a person to read"),
 )
 """In each watched namespace."""

@@ -10,6 +10,10 @@ from typing import Any
 
 from .observed import Trouble
 
+FAILED_MOUNT, FAILED_CREATE = "FailedMount", "FailedCreate"
+TELLING_REASONS = (FAILED_MOUNT, FAILED_CREATE)
+"""Of events that tell what no status does."""
+
 _PULL = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
@@ -49,16 +53,16 @@ def _end_of(ended: dict[str, Any]) -> str:
 
 def mount_trouble(events: list[dict[str, Any]]) -> Trouble | None:
     """Why a volume is not mounted: kubelet says so in events of the pod alone."""
-    message = _newest(events, "FailedMount")
+    message = _newest(events, FAILED_MOUNT)
     if message is None:
         return None
-    return Trouble("CredentialsMissing" if '"credentials"' in message else "FailedMount", message)
+    return Trouble("CredentialsMissing" if '"credentials"' in message else FAILED_MOUNT, message)
 
 
 def create_trouble(events: list[dict[str, Any]]) -> Trouble | None:
     """Why no pod is made: the Job controller says so in events of the batch Job alone."""
-    message = _newest(events, "FailedCreate")
-    return None if message is None else Trouble("FailedCreate", message)
+    message = _newest(events, FAILED_CREATE)
+    return None if message is None else Trouble(FAILED_CREATE, message)
 
 
 def _newest(events: list[dict[str, Any]], reason: str) -> str | None:

@@ -52,9 +52,6 @@ class Cluster(Protocol):
     async def versions(self, resource: Resource, namespace: str, selector: str) -> dict[str, str]:
         """Resource version of each object by name, as the API server knows them now."""
 
-    async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
-        """Core events about an object, oldest first."""
-
     async def serves(self, resource: Resource) -> bool:
         """Whether the API server knows this kind."""
 

@@ -14,7 +14,16 @@ from typing import Any
 
 from easel_operator.core import labels
 from easel_operator.core.decision import parse_timestamp
-from easel_operator.core.resources import GENERATION_JOBS, JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, Key, Resource
+from easel_operator.core.resources import (
+    EVENTS,
+    GENERATION_JOBS,
+    JOBS,
+    MODEL_DEPLOYMENTS,
+    OWN_KINDS,
+    PODS,
+    Key,
+    Resource,
+)
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SHORT = 64
@@ -39,11 +48,12 @@ class Entry:
 
 
 class Cache:
-    """Objects by kind and name, pods by their owner too."""
+    """Objects by kind and name, pods by their owner too, and events by what they are about."""
 
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[str, dict[str, Entry]]] = defaultdict(lambda: defaultdict(dict))
         self._pods: dict[Key, set[Name]] = defaultdict(set)
+        self._events: dict[str, set[Name]] = defaultdict(set)
         self.changes = 0
 
     def put(self, resource: Resource, raw: Raw) -> None:
@@ -54,6 +64,8 @@ class Cache:
         self._objects[resource][namespace][name] = entry
         if resource == PODS and (owner := owner_of(raw)):
             self._pods[owner].add(_name(raw))
+        if resource == EVENTS:
+            self._events[_subject(raw)].add(_name(raw))
 
     def remove(self, resource: Resource, raw: Raw) -> None:
         """Forget an object."""
@@ -65,6 +77,10 @@ class Cache:
             self._pods[owner].discard(_name(raw))
             if not self._pods[owner]:
                 del self._pods[owner]
+        if resource == EVENTS:
+            self._events[_subject(raw)].discard(_name(raw))
+            if not self._events[_subject(raw)]:
+                del self._events[_subject(raw)]
 
     def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
         """The object as last seen."""
@@ -88,6 +104,11 @@ class Cache:
         pods = self._objects[PODS].get(owner.namespace, {})
         return [pods[name].raw for _, name in sorted(self._pods.get(owner, ()))]
 
+    def events(self, uid: str) -> list[Raw]:
+        """What was said of the object with this uid, oldest first."""
+        found = (self.get(EVENTS, namespace, name) for namespace, name in self._events.get(uid, ()))
+        return sorted(filter(None, found), key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+
     def own(self) -> Iterator[Key]:
         """Every object of our own kinds."""
         for resource in OWN_KINDS:
@@ -100,10 +121,17 @@ class Cache:
         namespace, name = _name(raw)
         if resource in OWN_KINDS:
             yield Key(resource.kind, namespace, name)
-        elif owner := owner_of(raw):
+        elif owner := owner_of(self._told_of(raw) if resource == EVENTS else raw):
             yield owner
         if resource == MODEL_DEPLOYMENTS:
             yield from self._waiting_for(namespace, name)
+
+    def _told_of(self, event: Raw) -> Raw:
+        """What an event is about; only pods and batch Jobs are known by it, and an event may be seen before either."""
+        about = event["involvedObject"]
+        kind = next((each for each in (PODS, JOBS) if each.kind == about.get("kind")), None)
+        found = kind and self.get(kind, event["metadata"]["namespace"], about.get("name", ""))
+        return found or {"metadata": {}}
 
     def _waiting_for(self, namespace: str, model: str) -> Iterator[Key]:
         """Jobs without an end that name this model."""
@@ -174,6 +202,10 @@ def _shared(value: Any) -> Any:
             return sys.intern(value)
         case _:
             return value
+
+
+def _subject(event: Raw) -> str:
+    return str(event["involvedObject"].get("uid", ""))
 
 
 def _name(raw: Raw) -> Name:

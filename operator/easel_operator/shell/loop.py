@@ -104,7 +104,7 @@ class Loop:
     async def _observe(self, key: Key, raw: dict[str, Any]) -> View:
         if key.resource == MODEL_DEPLOYMENTS:
             return await self._observer.model(key, raw)
-        return await self._observer.job(key, raw, self._clock())
+        return self._observer.job(key, raw)
 
     def _decide(self, view: View) -> Decision:
         environment = Environment(self._clock(), self._configuration)

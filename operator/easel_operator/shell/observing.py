@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from easel_api.errors import EaselError
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.validation import model_problems
 from easel_operator.core import parsing
 from easel_operator.core.admission import AdmissionQueue
-from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.model.scalers import SCALERS
 from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
 from easel_operator.core.pods import create_trouble, mount_trouble
@@ -38,12 +35,6 @@ Raw = dict[str, Any]
 SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
 
 MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
-STARTING = timedelta(seconds=3)
-"""How long a worker may take to start before events are asked what keeps it."""
-QUESTIONS, QUESTIONS_PER_SECOND = 20.0, 4.0
-"""For events, at once and on average: the API server reads all events of a namespace for each, and many workers that start slowly,
-because it is busy, would keep it busy."""
-MAX_TOLD = 1000
 
 
 class Observer:
@@ -60,9 +51,6 @@ class Observer:
     ) -> None:
         self._cache, self._demands, self._admissions, self._prober = cache, demands, admissions, prober
         self._cluster, self._problems = cluster, problems
-        self._told: dict[str, list[Raw]] = {}
-        """What events said last, by the uid of what they are about."""
-        self._questions, self._counted = QUESTIONS, datetime.min.replace(tzinfo=UTC)
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
         """A ModelDeployment and its surroundings."""
@@ -83,9 +71,9 @@ class Observer:
             history=self._demands.history(key),
         )
 
-    async def job(self, key: Key, raw: Raw, now: datetime) -> JobView:
+    def job(self, key: Key, raw: Raw) -> JobView:
         """A GenerationJob and its surroundings."""
-        spec, pods = parsing.job_spec(raw, self._problems), self._pods(key)
+        spec = parsing.job_spec(raw, self._problems)
         return JobView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
@@ -93,8 +81,8 @@ class Observer:
             candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
             turn=self._admissions.turn(key),
             queue=parsing.queue_labels(raw),
-            batch_job=await self._batch_job(key, pods, now),
-            pods=tuple([await self._with_mounts(key.namespace, pod, now) for pod in pods]),
+            batch_job=self._batch_job(key),
+            pods=self._pods(key),
         )
 
     async def _scalers(
@@ -110,49 +98,24 @@ class Observer:
         }
 
     def _pods(self, key: Key) -> tuple[Pod, ...]:
-        return tuple(parsing.pod_of(pod) for pod in self._cache.pods(key))
+        return tuple(self._with_mounts(parsing.pod_of(pod)) for pod in self._cache.pods(key))
 
     def _candidates(self, namespace: str, spec: GenerationJobSpec) -> Iterable[Candidate]:
         for backend in spec.backends:
             name = backend.model_deployment or ""
             yield parsing.candidate_of(name, self._cache.get(MODEL_DEPLOYMENTS, namespace, name))
 
-    async def _batch_job(self, key: Key, pods: tuple[Pod, ...], now: datetime) -> BatchJob | None:
+    def _batch_job(self, key: Key) -> BatchJob | None:
         raw = self._cache.get(JOBS, key.namespace, key.name)
         job = parsing.batch_job_of(raw) if raw else None
-        if job is None or pods or job.suspended or job.deleting or job.finished_at or not _late(job.created, now):
-            return job
-        return replace(job, trouble=create_trouble(await self._events(key.namespace, job.uid, now)))
+        return job and replace(job, trouble=create_trouble(self._cache.events(job.uid)))
 
-    async def _with_mounts(self, namespace: str, pod: Pod, now: datetime) -> Pod:
-        """A missing Secret keeps a pod from starting without a word in its status."""
-        begun = pod.running or pod.trouble or pod.termination or pod.deleting
-        if begun or not _late(pod.created, now):
+    def _with_mounts(self, pod: Pod) -> Pod:
+        """A missing Secret or volume keeps a pod from starting without a word in its status."""
+        if pod.running or pod.trouble or pod.termination or pod.deleting:
             return pod
-        return replace(pod, trouble=mount_trouble(await self._events(namespace, pod.uid, now)))
-
-    async def _events(self, namespace: str, uid: str, now: datetime) -> list[Raw]:
-        """What was said last while it is too early to ask again, or without an answer; the job merely says less without."""
-        passed = max(0.0, (now - self._counted).total_seconds())  # a clock may jump back
-        self._questions, self._counted = min(QUESTIONS, self._questions + passed * QUESTIONS_PER_SECOND), now
-        if self._questions < 1:
-            return self._told.get(uid, [])
-        self._questions -= 1
-        try:
-            found = await self._cluster.events_of(namespace, uid)
-        except EaselError:
-            return self._told.get(uid, [])
-        self._told.pop(uid, None)
-        if found:
-            self._told[uid] = found
-        if len(self._told) > MAX_TOLD:
-            del self._told[next(iter(self._told))]
-        return found
+        return replace(pod, trouble=mount_trouble(self._cache.events(pod.uid)))
 
 
 def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:
     return map(str, model_problems(spec))
-
-
-def _late(created: str, now: datetime) -> bool:
-    return bool(created) and now - parse_timestamp(created) > STARTING

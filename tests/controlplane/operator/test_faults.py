@@ -55,8 +55,7 @@ class Mortal:
 
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster, self.left = cluster, -1
-        self.get, self.events_of = cluster.get, cluster.events_of
-        self.versions, self.serves = cluster.versions, cluster.serves
+        self.get, self.versions, self.serves = cluster.get, cluster.versions, cluster.serves
 
     async def perform(self, action: Action) -> None:
         if self.left == 0:

@@ -235,21 +235,23 @@ def test_a_secret_that_is_missing_is_named(serving: Place) -> None:
     pod = worker_of(serving, "keyless")
     uid = (serving.get("pod", pod) or {})["metadata"]["uid"]
     message = 'MountVolume.SetUp failed for volume "credentials" : secret "nowhere" not found'
-    event = {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": serving.named("keyless.1"),
-        "involvedObject": {"kind": "Pod", "name": pod, "namespace": serving.namespace, "uid": uid},
-        "reason": "FailedMount",
-        "message": message,
-        "type": "Warning",
-        "source": {"component": "kubelet"},
-    }
-    serving("create", "-f", "-", stdin=json.dumps(event))
+    serving.tell("Pod", pod, uid, "FailedMount", message)
     found = serving.await_condition("gen", "keyless", "Ready", "False", "CredentialsMissing")
     assert found["message"] == message
     serving.run_pod(pod, "worker", ready=True)
     serving.await_condition("gen", "keyless", "Ready", "False", "Generating")
+
+
+def test_a_volume_of_a_model_that_cannot_be_mounted_is_told_while_that_is_so(place: Place, start) -> None:
+    start(place).ready().leads()
+    place.model("studio")
+    pod = place.await_pod("easel.dev/model-deployment=studio")
+    uid = (place.get("pod", pod) or {})["metadata"]["uid"]
+    message = 'MountVolume.MountDevice failed for volume "models" : rpc error: DeadlineExceeded'
+    place.tell("Pod", pod, uid, "FailedMount", message)
+    assert place.await_condition("mdep", "studio", "Ready", "False", "FailedMount")["message"] == message
+    place.run_pod(pod, "runtime", ready=False)
+    place.await_condition("mdep", "studio", "Ready", "False", "Loading")
 
 
 def test_a_service_account_that_is_missing_is_named(place: Place, start) -> None:

@@ -11,8 +11,8 @@ import pytest
 from operating.place import Place
 
 from conftest import Connect
-from easel_operator.adapters.kube.watching import Change, Reflector
-from easel_operator.core.resources import GENERATION_JOBS, Resource
+from easel_operator.adapters.kube.watching import Change, Reflector, for_reason, watch
+from easel_operator.core.resources import EVENTS, GENERATION_JOBS, Resource
 
 pytestmark = pytest.mark.apiserver
 
@@ -49,7 +49,7 @@ class Seen:
 @contextlib.asynccontextmanager
 async def reflecting(place: Place, connect: Connect, seen: Seen, version: str = "") -> AsyncIterator[Reflector]:
     async with connect() as cluster:
-        reflector = Reflector(cluster._transport, GENERATION_JOBS, place.namespace, "", seen.of, seen.on_change)
+        reflector = Reflector(cluster._transport, GENERATION_JOBS, place.namespace, {}, seen.of, seen.on_change)
         reflector._version = version
         running = asyncio.create_task(reflector.run())
         try:
@@ -108,3 +108,43 @@ def test_a_version_that_is_forgotten_has_everything_listed_anew(still: Place, co
             assert reflector._version != "1"
 
     asyncio.run(watch())
+
+
+def test_of_events_those_are_watched_that_tell_why_a_pod_does_not_start(still: Place, connect: Connect) -> None:
+    for number, reason in enumerate(("FailedMount", "FailedCreate", "BackOff")):
+        still.tell("Pod", f"p-{number}", f"uid-{number}", reason, "why")
+
+    async def everything() -> None:
+        seen = Seen()
+
+        def events_alone(resource: Resource, change: Change, raw: Raw) -> None:
+            if resource == EVENTS:
+                seen.on_change(resource, change, raw)
+
+        async with connect() as cluster, asyncio.TaskGroup() as group:
+            watching = group.create_task(watch(cluster._transport, (still.namespace,), seen.of, events_alone))
+            await seen.until(("seen", "p-0.failedmount"), ("seen", "p-1.failedcreate"))
+            await asyncio.to_thread(still.tell, "Job", "p-3", "uid-3", "FailedCreate", "why")
+            await seen.until(("seen", "p-3.failedcreate"))
+            watching.cancel()
+        assert set(seen.known) == {"p-0.failedmount", "p-1.failedcreate", "p-3.failedcreate"}
+
+    asyncio.run(everything())
+
+
+def test_a_list_of_one_reason_ends_no_event_of_another(still: Place, connect: Connect) -> None:
+    still.tell("Pod", "listed", "uid", "FailedMount", "why")
+
+    async def listed() -> None:
+        seen = Seen()
+        for name, reason in (("over", "FailedMount"), ("other", "FailedCreate")):
+            named = {"name": name, "namespace": still.namespace, "resourceVersion": "1"}
+            seen.known[name] = {"metadata": named, "reason": reason}
+        mounts = for_reason(seen.of, "FailedMount")
+        async with connect() as cluster:
+            query = {"fieldSelector": "reason=FailedMount"}
+            reflector = Reflector(cluster._transport, EVENTS, still.namespace, query, mounts, seen.on_change)
+            await reflector._list()
+        assert set(seen.known) == {"listed.failedmount", "other"}
+
+    asyncio.run(listed())

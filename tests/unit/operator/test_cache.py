@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, PODS, Key
+from easel_operator.core.resources import EVENTS, GENERATION_JOBS, MODEL_DEPLOYMENTS, PODS, Key
 from easel_operator.shell.cache import Cache
 
 
@@ -34,6 +34,36 @@ def test_a_pod_is_found_by_its_owner_until_it_is_gone() -> None:
     assert list(cache.affected(PODS, pod)) == [owner]
     cache.remove(PODS, pod)
     assert cache.pods(owner) == []
+
+
+def told(name: str, when: str, message: str) -> dict[str, Any]:
+    about = {"kind": "Pod", "name": "p", "uid": "uid-p"}
+    return raw(name, involvedObject=about, reason="FailedMount", lastTimestamp=when, message=message)
+
+
+def test_events_are_found_by_what_they_are_about_until_they_are_gone() -> None:
+    cache, later, earlier = (
+        Cache(),
+        told("b", "2026-01-01T00:00:09Z", "later"),
+        told("a", "2026-01-01T00:00:01Z", "first"),
+    )
+    cache.put(EVENTS, later)
+    assert list(cache.affected(EVENTS, later)) == [], "the pod was not seen yet"
+    cache.put(PODS, raw("p", {"easel.dev/generation-job": "mugs"}))
+    assert list(cache.affected(EVENTS, later)) == [Key("GenerationJob", "art", "mugs")]
+    cache.put(EVENTS, earlier)
+    assert [event["message"] for event in cache.events("uid-p")] == ["first", "later"]
+    cache.remove(EVENTS, later)
+    assert [event["message"] for event in cache.events("uid-p")] == ["first"]
+    cache.remove(EVENTS, earlier)
+    assert cache.events("uid-p") == []
+
+
+def test_an_event_about_something_else_concerns_nobody() -> None:
+    cache = Cache()
+    event = raw("e", involvedObject={"kind": "Node", "name": "n"}, reason="FailedMount")
+    cache.put(EVENTS, event)
+    assert list(cache.affected(EVENTS, event)) == []
 
 
 def test_a_models_change_concerns_the_jobs_that_name_it_and_are_not_over() -> None:

@@ -122,7 +122,6 @@ def test_a_worker_that_does_not_start_says_why(reason: str) -> None:
     stuck = pod(trouble=Trouble(reason, "because"))
     decision = decide(job_view(batch_job=batch(active=1), pods=(stuck,)), environment())
     assert said(decision) == {"Ready": ("False", reason), "Reconciling": ("True", reason)}
-    assert decision.requeue_after is not None
 
 
 def test_a_worker_that_stored_everything_is_ending_not_starting() -> None:

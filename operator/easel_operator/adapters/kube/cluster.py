@@ -82,15 +82,6 @@ class KubeCluster:
         metadata = [item["metadata"] for item in listed["items"] or ()]
         return {item["name"]: item["resourceVersion"] for item in metadata}
 
-    async def events_of(self, namespace: str, uid: str) -> list[dict[str, Any]]:
-        """Core events about an object, oldest first."""
-        listed = await self._transport.request(
-            "GET", f"/api/v1/namespaces/{quote(namespace)}/events", query={"fieldSelector": f"involvedObject.uid={uid}"}
-        )
-        return sorted(
-            listed["items"] or (), key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or ""
-        )
-
     async def serves(self, resource: Resource) -> bool:
         """Whether the API server knows this kind."""
         try:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from easel_api.errors import EaselError, Transient
 from easel_operator.core import labels
-from easel_operator.core.resources import CHILD_KINDS, OWN_KINDS, Resource
+from easel_operator.core.pods import TELLING_REASONS
+from easel_operator.core.resources import CHILD_KINDS, EVENTS, OWN_KINDS, Resource
 from easel_operator.ports.cluster import Expired
 
 from .cluster import path_of
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 Raw = dict[str, Any]
 Change = Literal["seen", "gone"]
 OnChange = Callable[[Resource, Change, Raw], None]
+Query = Mapping[str, str]
 Known = Callable[[Resource, str], Mapping[str, Raw]]
 """Objects of a kind in a namespace as last handed over, by name."""
 
@@ -37,16 +39,24 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
 async def watch(transport: Transport, namespaces: tuple[str, ...], known: Known, on_change: OnChange) -> None:
-    """Our kinds and their children in these namespaces, for ever."""
-    kinds = [(resource, "") for resource in OWN_KINDS] + [(resource, labels.SELECTOR) for resource in CHILD_KINDS]
-    reflectors = [
-        Reflector(transport, resource, namespace, selector, known, on_change)
-        for resource, selector in kinds
-        for namespace in namespaces
-    ]
+    """Our kinds, their children and what events tell of these, in these namespaces, for ever."""
+    kinds: list[tuple[Resource, Query, Known]] = [(resource, {}, known) for resource in OWN_KINDS]
+    kinds += [(resource, {"labelSelector": labels.SELECTOR}, known) for resource in CHILD_KINDS]
+    # One watch for each reason: a namespace has many events, and a selector knows no "or".
+    kinds += [(EVENTS, {"fieldSelector": f"reason={each}"}, for_reason(known, each)) for each in TELLING_REASONS]
     async with asyncio.TaskGroup() as group:
-        for reflector in reflectors:
-            group.create_task(reflector.run())
+        for resource, selector, its in kinds:
+            for namespace in namespaces:
+                group.create_task(Reflector(transport, resource, namespace, selector, its, on_change).run())
+
+
+def for_reason(known: Known, reason: str) -> Known:
+    """Of the known events those that a watch of this reason brought."""
+
+    def chosen(resource: Resource, namespace: str) -> Mapping[str, Raw]:
+        return {name: raw for name, raw in known(resource, namespace).items() if raw["reason"] == reason}
+
+    return chosen
 
 
 class Reflector:
@@ -57,13 +67,13 @@ class Reflector:
         transport: Transport,
         resource: Resource,
         namespace: str,
-        selector: str,
+        selector: Query,
         known: Known,
         on_change: OnChange,
     ) -> None:
         self._transport, self._resource, self._namespace = transport, resource, namespace
         self._path = path_of(resource, namespace)
-        self._query = {"labelSelector": selector} if selector else {}
+        self._query = selector
         self._known, self._on_change = known, on_change
         self._version = ""
         """What was seen last; empty: all must be listed."""
@@ -89,7 +99,7 @@ class Reflector:
         more = ""
         while True:
             page = {"limit": str(PAGE)} | ({"continue": more} if more else {})
-            found = await self._transport.request("GET", self._path, query=self._query | page)
+            found = await self._transport.request("GET", self._path, query={**self._query, **page})
             for item in found["items"] or ():
                 listed.add(item["metadata"]["name"])
                 self._see(item, known)
@@ -109,7 +119,8 @@ class Reflector:
             self._on_change(self._resource, "seen", named | item)
 
     async def _watch(self) -> None:
-        query = self._query | {
+        query = {
+            **self._query,
             "watch": "true",
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",

@@ -37,7 +37,7 @@ from .status import (
 from .work import seat_of, work_of
 
 LOOK_AGAIN_SECONDS = 5.0
-"""How soon a worker that does not start is looked at again: kubelet tells some reasons in events alone."""
+"""How soon a batch Job that is in the way is looked at again: it may be anybody's, and is not watched then."""
 
 
 def decide(view: JobView, environment: Environment) -> Decision:
@@ -205,7 +205,7 @@ def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...
         says = beginning("WorkerStarting", "the worker starts")
     # Between two pods of a worker that has begun the job is still running.
     state = State(Phase.RUNNING if view.status.phase is Phase.RUNNING else Phase.PENDING, says)
-    return _write(view, state, environment, switch, LOOK_AGAIN_SECONDS)
+    return _write(view, state, environment, switch)
 
 
 def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> Decision:
@@ -244,7 +244,7 @@ def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment:
         says,
         ChosenBackend(model_deployment=chosen.name, selected_reason=chosen.reason),
     )
-    return _write(view, state, environment, (Apply(manifest),), LOOK_AGAIN_SECONDS)
+    return _write(view, state, environment, (Apply(manifest),))
 
 
 def _write(

@@ -58,9 +58,6 @@ class FakeCluster:
     async def versions(self, resource: Resource, namespace: str, selector: str) -> dict[str, str]:
         raise AssertionError("nobody audits here")
 
-    async def events_of(self, namespace: str, uid: str) -> list[Raw]:
-        return []
-
     async def serves(self, resource: Resource) -> bool:
         return True
 

@@ -77,6 +77,20 @@ class Place:
             {"apiVersion": "easel.dev/v1alpha1", "kind": "GenerationJob", "metadata": self.named(name), "spec": body}
         )
 
+    def tell(self, kind: str, name: str, uid: str, reason: str, message: str) -> None:
+        """Record an event about an object, as Kubernetes' own parts do."""
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": self.named(f"{name}.{reason.lower()}"),
+            "involvedObject": {"kind": kind, "name": name, "namespace": self.namespace, "uid": uid},
+            "reason": reason,
+            "message": message,
+            "type": "Warning",
+            "source": {"component": "kubelet"},
+        }
+        self("create", "-f", "-", stdin=json.dumps(event))
+
     def patch(self, kind: str, name: str, body: Raw, *more: str) -> None:
         self("patch", kind, name, "--type=merge", "-p", json.dumps(body), *more)
 
