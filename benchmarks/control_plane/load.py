@@ -43,10 +43,18 @@ class Api:
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
         """The answer; anything but success ends the benchmark."""
-        async with self.session.request(
-            method, self.url + path, data=None if body is None else json.dumps(body), headers=headers, ssl=self.context
-        ) as answer:
-            content = await answer.text()
+        while True:
+            async with self.session.request(
+                method,
+                self.url + path,
+                data=None if body is None else json.dumps(body),
+                headers=headers,
+                ssl=self.context,
+            ) as answer:
+                content = await answer.text()
+            if method == "GET" and answer.status == 429:  # a new CRD's storage begins
+                await asyncio.sleep(1)
+                continue
             assert answer.status < 300, f"{method} {path}: {answer.status} {content[:300]}"
             return dict(json.loads(content))
 
@@ -57,19 +65,33 @@ class Api:
         await self.call("PATCH", path, body, **{"Content-Type": APPLY})
 
     async def watch(self, path: str, selector: str, appeared: Callable[[Name], object]) -> None:
-        """Say of each object that appears under a path, or begins to match, until cancelled; nothing is there at first."""
-        version = (await self.call("GET", f"{path}?limit=1", Accept=LISTED))["metadata"]["resourceVersion"]
+        """Say of each object that is under a path or comes to match, at least once, until cancelled."""
+        version = ""
         while True:
+            version = version or await self._list(path, selector, appeared)
             query = f"?watch=1&resourceVersion={version}&timeoutSeconds=3600&allowWatchBookmarks=true{selector}"
             async with self.session.get(
                 self.url + path + query, headers={"Accept": NAMES_ONLY}, ssl=self.context
             ) as answer:
                 async for line in answer.content:
                     event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        version = ""  # too old, as after a change of a CRD: all is listed anew
+                        break
                     metadata = event["object"]["metadata"]
                     version = metadata["resourceVersion"]
                     if event["type"] == "ADDED":
                         appeared((metadata["namespace"], metadata["name"]))
+
+    async def _list(self, path: str, selector: str, appeared: Callable[[Name], object]) -> str:
+        more = ""
+        while True:
+            found = await self.call("GET", f"{path}?limit=500{selector}&continue={more}", Accept=LISTED)
+            for item in found["items"] or ():
+                appeared((item["metadata"]["namespace"], item["metadata"]["name"]))
+            more = found["metadata"].get("continue", "")
+            if not more:
+                return str(found["metadata"]["resourceVersion"])
 
 
 @asynccontextmanager
@@ -85,13 +107,11 @@ async def connected(plane: ControlPlane) -> AsyncIterator[Api]:
             api.watch(f"{EASEL}/generationjobs", "&fieldSelector=status.phase=Complete", api.complete.add),
             api.watch("/api/v1/pods", "&fieldSelector=status.phase=Running", api.running.add),
         )
-        watching = [asyncio.create_task(each) for each in watches]
-        try:
+        async with asyncio.TaskGroup() as group:  # a watch that fails ends the benchmark
+            watching = [group.create_task(each) for each in watches]
             yield api
-        finally:
             for each in watching:
                 each.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def apply_all(
