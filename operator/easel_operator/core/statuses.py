@@ -13,6 +13,8 @@ from .observed import Identity
 
 OUR_CONDITIONS = frozenset(item.value for item in ConditionType)
 """Conditions of other types belong to somebody else."""
+NO_NEWS = frozenset({"WorkerStarting", "WorkerEnding", "Progressing"})
+"""Reasons that each object passes through, for a second, when all is well: Kubernetes' own controllers tell of it already."""
 
 
 def write(identity: Identity, before: dict[str, Any], after: dict[str, Any]) -> tuple[Action, ...]:
@@ -32,9 +34,9 @@ def fields(status: ApiModel, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def announce(identity: Identity, before: list[Condition], after: list[Condition]) -> tuple[Action, ...]:
-    """An Event when `Ready` has another reason than before."""
+    """An Event when `Ready` has another reason than before, and one that is news."""
     old, new = conditions.find(before, ConditionType.READY), conditions.find(after, ConditionType.READY)
-    if new is None or (old is not None and old.reason == new.reason):
+    if new is None or new.reason in NO_NEWS or (old is not None and old.reason == new.reason):
         return ()
     return (RecordEvent(identity.key, identity.uid, _severity(after), new.reason, new.message),)
 

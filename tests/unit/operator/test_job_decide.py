@@ -93,8 +93,13 @@ def test_a_job_whose_model_is_ready_gets_one_worker() -> None:
     assert status["backend"] == {"modelDeployment": "studio", "selectedReason": "WarmReplica"}
 
 
-def test_children_come_before_the_status_and_the_event_last() -> None:
-    assert [type(action) for action in decide(job_view(), environment()).actions] == [Apply, ApplyStatus, RecordEvent]
+def test_children_come_before_the_status_and_what_always_happens_is_no_news() -> None:
+    assert [type(action) for action in decide(job_view(), environment()).actions] == [Apply, ApplyStatus]
+
+
+def test_news_is_told_by_an_event_after_the_status() -> None:
+    unknown = job_view(candidates=(Candidate("studio", found=False),))
+    assert [type(action) for action in decide(unknown, environment()).actions] == [ApplyStatus, RecordEvent]
 
 
 def test_a_job_without_a_model_says_so_and_makes_nothing() -> None:
