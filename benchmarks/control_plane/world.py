@@ -82,7 +82,10 @@ def world(folder: Path, report: tools.Report) -> Iterator[World]:
     kubectl = Kubectl(programs["kubectl"], plane.write_admin_kubeconfig())
     policy = state.root / "audit.yaml"
     policy.write_text(yaml.safe_dump(AUDIT))
-    audit = ("--audit-policy-file", str(policy), "--audit-log-path", str(state.root / "audit.log"))
+    audit = (
+        *("--audit-policy-file", str(policy), "--audit-log-path", str(state.root / "audit.log")),
+        *("--audit-log-maxsize", "100000"),  # megabytes: a log that begins anew forgets writes
+    )
     with runtimes() as port:
         try:
             processes.start(plane.etcd(), state)
