@@ -38,7 +38,7 @@ EVERYTHING: Manifest = {
             "env": [{"name": "EASEL_THREADS", "value": "4"}],
         }
     },
-    "monitoring": {"labels": {"release": "prometheus"}},
+    "monitoring": {"labels": {"release": "prometheus"}, "spend": {"gpuHoursPerDay": 100}},
 }
 
 
@@ -115,6 +115,11 @@ REFUSED = {
     "an amount that is none": ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/limits/memory", "lots"),
     "a profile without an image": ({"runtimeProfiles": {"h100": {}}}, "/runtimeProfiles/h100", "image"),
     "an unknown pull policy": ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", "must be one of"),
+    "a limit that nobody keeps": (
+        {"monitoring": {"spend": {"gpuHoursPerDay": 0}}},
+        "/gpuHoursPerDay",
+        "exclusiveMinimum",
+    ),
 }
 
 

@@ -2,7 +2,8 @@
 
 A program is kept under a hash of everything that decides its bytes: go.mod, go.sum, the flags and Go's version. Go
 checks each module against go.sum; nothing prebuilt is downloaded. Only what is asked for is built: a test run that needs
-an API server does not pay for containerd.
+an API server does not pay for containerd. A program in Python gets a virtual environment of its own beside them, under a hash
+of its requirements and Python's version.
 """
 
 from __future__ import annotations
@@ -14,19 +15,38 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
-from easel_cluster import debian
-from easel_cluster.layout import GO_MODULES, cache_folder
-from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool
+from easel_cluster import debian, pins
+from easel_cluster.layout import GO_MODULES, REPOSITORY, cache_folder
+from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, Tool
 
-__all__ = ["API_TOOLS", "IMAGE_TOOLS", "KUBERNETES_VERSION", "NODE_TOOLS", "TOOLS", "Report", "Tool", "ensure", "say"]
+__all__ = [
+    "API_TOOLS",
+    "CHECKOV",
+    "IMAGE_TOOLS",
+    "KUBERNETES_VERSION",
+    "NODE_TOOLS",
+    "TOOLS",
+    "Report",
+    "Tool",
+    "ensure",
+    "installed",
+    "say",
+]
 
 Report = Callable[[str], None]
+
+# It reads the same manifests as kube-score, and compares them with the schemas of an API server.
+TOOLS = pins.TOOLS | {"kubeconform": Tool("kubeconform", "lint", "github.com/yannh/kubeconform/cmd/kubeconform")}
+
+CHECKOV = REPOSITORY / "requirements" / "checkov.txt"
+"""Hashed requirements of a program in Python whose pins do not go with ours."""
 
 PROGRESS_SECONDS = 15.0
 GO_FOLDER = "/usr/local/go/bin"
@@ -69,10 +89,47 @@ def folder_of(tool: Tool, version: str) -> Path:
     return cache_folder() / "tools" / f"{tool.module}-{tool.name}-{digest.hexdigest()[:16]}"
 
 
+def installed(requirements: Path, report: Report = say) -> Path:
+    """The programs of a virtual environment with just what a hashed requirements file lists; made now where it is missing.
+
+    Raises `BackendFault` when it cannot be made.
+    """
+    folder = _folder_of_environment(requirements)
+    done = folder / "done"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock", f"another process installs {requirements.stem}", report):
+            if not done.exists():
+                _install(requirements, folder, report)
+                done.touch()
+    return folder / "venv" / "bin"
+
+
+def _folder_of_environment(requirements: Path) -> Path:
+    digest = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()
+    return cache_folder() / "tools" / f"python-{requirements.stem}-{digest[:16]}"
+
+
+def _install(requirements: Path, folder: Path, report: Report) -> None:
+    log, environment = folder / "install.log", folder / "venv"
+    # Wheels alone: a source is built with tools that nobody pinned.
+    pip = [str(environment / "bin" / "pip"), "install", "--disable-pip-version-check", "--quiet", "--only-binary=:all:"]
+    commands = {
+        f"making an environment for {requirements.stem}": [sys.executable, "-m", "venv", "--clear", str(environment)],
+        f"installing {requirements.stem}": [*pip, "--no-deps", "--require-hashes", "--requirement", str(requirements)],
+    }
+    with log.open("wb") as output:
+        for what, command in commands.items():
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            watch(process, what, report)
+            if process.returncode:
+                raise BackendFault(f"{what} failed", found=last_lines(log, 4), fix=f"The whole log is {log}.")
+
+
 def forget_others() -> list[str]:
     """Delete programs that this checkout does not ask for: other pins, other flags, other compilers; their folders."""
     version = go_version()
-    kept = {folder_of(tool, version).name for tool in TOOLS.values()}
+    kept = {folder_of(tool, version).name for tool in TOOLS.values()} | {_folder_of_environment(CHECKOV).name}
     others = [folder for folder in (cache_folder() / "tools").glob("*") if folder.name not in kept]
     for folder in others:
         shutil.rmtree(folder)

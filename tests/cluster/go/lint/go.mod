@@ -2,7 +2,10 @@ module easel.dev/tests/cluster/lint
 
 go 1.26.0
 
-tool github.com/zegl/kube-score/cmd/kube-score
+tool (
+	github.com/yannh/kubeconform/cmd/kubeconform
+	github.com/zegl/kube-score/cmd/kube-score
+)
 
 require (
 	github.com/eidolon/wordwrap v0.0.0-20161011182207-e0f54129b8bb // indirect
@@ -22,6 +25,7 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
+	github.com/yannh/kubeconform v0.8.0 // indirect
 	github.com/zegl/kube-score v1.20.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
 	golang.org/x/net v0.36.0 // indirect
