@@ -66,6 +66,8 @@ requirements: $(STAMP) ## Resolve the hashed requirement files anew
 	@for extra in operator: engine:"--extra engine" dev:"--extra local --extra dev"; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    $${extra#*:} pyproject.toml -o requirements/$${extra%%:*}.txt; done
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  requirements/checkov.in -o requirements/checkov.txt
 
 e2e: $(STAMP) ## Run the end-to-end tests on a real node that this command brings up and takes down (root)
 	@$(BIN)/pytest -m cluster tests/e2e tests/cluster; code=$$?; $(CLUSTER) down; exit $$code

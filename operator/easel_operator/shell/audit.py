@@ -37,7 +37,7 @@ class Expected:
 
 
 class Audit:
-    """Knows whether the cache is complete (`synced`) and whether a watch is stale."""
+    """Knows whether the first lists are complete (`synced`, which somebody else says) and whether a watch is stale."""
 
     def __init__(
         self, cache: Cache, cluster: Cluster, namespaces: tuple[str, ...], times: WatchTimes, metrics: Metrics
@@ -48,7 +48,9 @@ class Audit:
         self.stale: frozenset[str] = frozenset()
 
     async def run(self) -> None:
-        """Audit at once, then every interval."""
+        """Every interval, from when the first lists are complete."""
+        await self.synced.wait()
+        await asyncio.sleep(self._times.audit_interval)
         while True:
             try:
                 await self._once()
@@ -56,15 +58,11 @@ class Audit:
                 logger.warning("audit of the watches: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            await asyncio.sleep(
-                self._times.audit_interval if self.synced.is_set() and not self.stale else RETRY_SECONDS
-            )
+            await asyncio.sleep(RETRY_SECONDS if self.stale else self._times.audit_interval)
 
     async def _once(self) -> None:
         expected = await self._differences()
         missed = await self._wait_for(expected)
-        if not missed:
-            self.synced.set()
         self.stale = frozenset(item.resource.plural for item in missed)
         for resource in (*OWN_KINDS, *CHILD_KINDS):
             self._metrics.stale(resource.plural, sum(item.resource == resource for item in missed))

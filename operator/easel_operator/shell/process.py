@@ -40,6 +40,7 @@ from .workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+NOT_COMPLETE = "the first lists are not complete"
 SYNC_SECONDS = 120.0
 """How long the first lists may take before the process counts as unhealthy."""
 
@@ -100,7 +101,8 @@ class Operator:
             await self._prometheus.close()
 
     async def _operate(self) -> None:
-        watching = watch(self._transport, self._configuration.namespaces, self._cache.raws, self._on_event)
+        namespaces, synced = self._configuration.namespaces, self._audit.synced
+        watching = watch(self._transport, namespaces, self._cache.raws, self._on_event, synced.set)
         reconciling = asyncio.create_task(self._reconcile(), name="reconciling")
         try:
             await self._until_stopped(
@@ -209,12 +211,13 @@ class Operator:
                 self._queue.add(key)
 
     def _unhealthy(self) -> str | None:
-        if self._audit.stale and (self._audit.synced.is_set() or time.monotonic() - self._started > SYNC_SECONDS):
+        if self._audit.stale:
             return f"stale watches: {', '.join(sorted(self._audit.stale))}"
-        return None
+        late = not self._audit.synced.is_set() and time.monotonic() - self._started > SYNC_SECONDS
+        return NOT_COMPLETE if late else None
 
     def _unready(self) -> str | None:
-        return self._unhealthy() or (None if self._audit.synced.is_set() else "the first lists are not complete")
+        return self._unhealthy() or (None if self._audit.synced.is_set() else NOT_COMPLETE)
 
 
 def _now() -> datetime:

@@ -70,6 +70,7 @@ TOOLS: dict[str, Tool] = {
         # A proxy that stops in the middle of a stream, and a reader of manifests who knows what is unwise.
         Tool("toxiproxy", "faults", "github.com/Shopify/toxiproxy/v2/cmd/server"),
         Tool("kube-score", "lint", "github.com/zegl/kube-score/cmd/kube-score"),
+        Tool("kubeconform", "lint", "github.com/yannh/kubeconform/cmd/kubeconform"),
         Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Tool("buildkitd", "images", "github.com/moby/buildkit/cmd/buildkitd"),
         Tool("buildctl", "images", "github.com/moby/buildkit/cmd/buildctl"),

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
-from easel_cluster import debian, pins
+from easel_cluster import debian
 from easel_cluster.layout import GO_MODULES, REPOSITORY, cache_folder
-from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, Tool
+from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool
 
 __all__ = [
     "API_TOOLS",
@@ -41,9 +41,6 @@ __all__ = [
 ]
 
 Report = Callable[[str], None]
-
-# It reads the same manifests as kube-score, and compares them with the schemas of an API server.
-TOOLS = pins.TOOLS | {"kubeconform": Tool("kubeconform", "lint", "github.com/yannh/kubeconform/cmd/kubeconform")}
 
 CHECKOV = REPOSITORY / "requirements" / "checkov.txt"
 """Hashed requirements of a program in Python whose pins do not go with ours."""

@@ -11,7 +11,7 @@ import pytest
 from operating.place import Place
 
 from conftest import Connect
-from easel_operator.adapters.kube.watching import Change, Reflector, for_reason, watch
+from easel_operator.adapters.kube.watching import Change, EventReflector, Reflector, for_reason, watch
 from easel_operator.core.resources import EVENTS, GENERATION_JOBS, Resource
 
 pytestmark = pytest.mark.apiserver
@@ -148,3 +148,22 @@ def test_a_list_of_one_reason_ends_no_event_of_another(still: Place, connect: Co
         assert set(seen.known) == {"listed.failedmount", "other"}
 
     asyncio.run(listed())
+
+
+def test_a_watch_of_events_that_is_too_old_goes_on_from_now(still: Place, connect: Connect) -> None:
+    still.tell("Pod", "earlier", "uid", "FailedMount", "why")
+
+    async def watched() -> None:
+        seen = Seen()
+        async with connect() as cluster, asyncio.TaskGroup() as group:
+            query = {"fieldSelector": "reason=FailedMount"}
+            reflector = EventReflector(cluster._transport, EVENTS, still.namespace, query, seen.of, seen.on_change)
+            reflector._expired = True  # etcd forgets what is five minutes old
+            await reflector._list()
+            running = group.create_task(reflector.run())
+            await asyncio.to_thread(still.tell, "Pod", "later", "uid", "FailedMount", "why")
+            await seen.until(("seen", "later.failedmount"))
+            running.cancel()
+        assert set(seen.known) == {"later.failedmount"}
+
+    asyncio.run(watched())

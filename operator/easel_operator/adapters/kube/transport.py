@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import aiohttp
+import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.config import ConfigException
 
@@ -19,12 +20,17 @@ from .throttle import TokenBucket
 REQUEST_SECONDS = 15.0
 """Long enough for an API server under load, short enough that a lost connection is noticed before a Lease runs out."""
 
+LISTS = 2
+"""Lists that are read at once: a page of each is a few megabytes of JSON, and some twenty of what Python makes of it."""
+
 
 class Transport:
     """Connection pools to one API server: a small one for requests, one without a limit for streams, which hold theirs."""
 
     def __init__(self, api: client.ApiClient, streams: client.ApiClient, bucket: TokenBucket) -> None:
         self._api, self._streams, self._bucket = api, streams, bucket
+        self.listing = asyncio.Semaphore(LISTS)
+        """Held by who lists thousands of objects."""
 
     @classmethod
     async def connect(cls, requests_per_second: float) -> Self:
@@ -59,7 +65,7 @@ class Transport:
             raise Transient("the API server cannot be reached", where=path, found=type(error).__name__) from error
         if not 200 <= answer.status < 300:
             raise error_of(answer.status, content, path)
-        return dict(json.loads(content)) if content else {}
+        return dict(orjson.loads(content)) if content else {}
 
     async def stream(self, path: str, query: dict[str, str], idle_seconds: float) -> AsyncIterator[dict[str, Any]]:
         """The lines of an answer as they come; `Transient` when the connection ends badly or is silent for so long."""
@@ -70,7 +76,7 @@ class Transport:
                 if answer.status != 200:
                     raise error_of(answer.status, await answer.read(), path)
                 async for line in _lines(answer.response.content):
-                    yield json.loads(line)
+                    yield orjson.loads(line)
             finally:
                 answer.response.close()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

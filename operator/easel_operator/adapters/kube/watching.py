@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from easel_api.errors import EaselError, Transient
@@ -38,16 +38,35 @@ IDLE_SECONDS = 70.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
-async def watch(transport: Transport, namespaces: tuple[str, ...], known: Known, on_change: OnChange) -> None:
-    """Our kinds, their children and what events tell of these, in these namespaces, for ever."""
-    kinds: list[tuple[Resource, Query, Known]] = [(resource, {}, known) for resource in OWN_KINDS]
-    kinds += [(resource, {"labelSelector": labels.SELECTOR}, known) for resource in CHILD_KINDS]
-    # One watch for each reason: a namespace has many events, and a selector knows no "or".
-    kinds += [(EVENTS, {"fieldSelector": f"reason={each}"}, for_reason(known, each)) for each in TELLING_REASONS]
+async def watch(
+    transport: Transport,
+    namespaces: tuple[str, ...],
+    known: Known,
+    on_change: OnChange,
+    on_complete: Callable[[], object] = lambda: None,
+) -> None:
+    """Our kinds, their children and what events tell of these, in these namespaces, for ever; says when all was listed once."""
+    reflectors = list(_reflectors(transport, namespaces, known, on_change))
     async with asyncio.TaskGroup() as group:
-        for resource, selector, its in kinds:
-            for namespace in namespaces:
-                group.create_task(Reflector(transport, resource, namespace, selector, its, on_change).run())
+        for reflector in reflectors:
+            group.create_task(reflector.run())
+        for reflector in reflectors:
+            await reflector.listed.wait()
+        on_complete()
+
+
+def _reflectors(
+    transport: Transport, namespaces: tuple[str, ...], known: Known, on_change: OnChange
+) -> Iterator[Reflector]:
+    for namespace in namespaces:
+        for resource in OWN_KINDS:
+            yield Reflector(transport, resource, namespace, {}, known, on_change)
+        for resource in CHILD_KINDS:
+            yield Reflector(transport, resource, namespace, {"labelSelector": labels.SELECTOR}, known, on_change)
+        # One watch for each reason: a namespace has many events, and a selector knows no "or".
+        for reason in TELLING_REASONS:
+            its = for_reason(known, reason)
+            yield EventReflector(transport, EVENTS, namespace, {"fieldSelector": f"reason={reason}"}, its, on_change)
 
 
 def for_reason(known: Known, reason: str) -> Known:
@@ -61,6 +80,8 @@ def for_reason(known: Known, reason: str) -> Known:
 
 class Reflector:
     """One kind in one namespace."""
+
+    idle_seconds = IDLE_SECONDS
 
     def __init__(
         self,
@@ -78,16 +99,22 @@ class Reflector:
         self._version = ""
         """What was seen last; empty: all must be listed."""
         self._failures = 0
+        self.listed = asyncio.Event()
+        """Whether everything was handed over once."""
+        self._expired = False
+        """Whether a version was forgotten before."""
 
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
             try:
                 if not self._version:
-                    await self._list()
+                    async with self._transport.listing:
+                        await self._list()
+                    self.listed.set()
                 await self._watch()
             except Expired:
-                self._version = ""
+                self._version, self._expired = "", True
             except EaselError as error:
                 logger.info("watch of %s in %s: %s", self._resource.plural, self._namespace, error)
                 await asyncio.sleep(self._pause())
@@ -126,7 +153,7 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(SERVER_SECONDS),
         }
-        async for event in self._transport.stream(self._path, query, IDLE_SECONDS):
+        async for event in self._transport.stream(self._path, query, self.idle_seconds):
             self._take(str(event["type"]), event["object"])
             self._failures = 0
 
@@ -148,3 +175,20 @@ class Reflector:
         self._failures += 1
         longest: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 9), LONGEST_PAUSE_SECONDS)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - so that not all watches come back at once
+
+
+class EventReflector(Reflector):
+    """Events, which tell what goes on, and are told again while it does: what falls between two watches is not listed.
+
+    API servers keep no cache of them, so a quiet watch has no bookmarks and its version is soon forgotten, and a list reads every
+    event of the namespace.
+    """
+
+    idle_seconds = SERVER_SECONDS + 30.0
+
+    async def _list(self) -> None:
+        if not self._expired:
+            await super()._list()
+            return
+        found = await self._transport.request("GET", self._path, query={"limit": "1"})
+        self._version = found["metadata"]["resourceVersion"]

@@ -55,8 +55,6 @@ def _decide(view: JobView, environment: Environment) -> Decision:
         return _over(view, environment)
     if isinstance(view.spec, Problem):
         return _fail(view, Failure(reason=view.spec.reason, message=view.spec.message), environment)
-    if problem := _unknown_class(view.spec, environment):
-        return _fail(view, problem, environment)
     job = view.batch_job
     if job is not None and job.owner_uid != view.identity.uid:
         return _name_taken(view, job, environment)
@@ -209,6 +207,9 @@ def _starting(view: JobView, environment: Environment, switch: tuple[Action, ...
 
 
 def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> Decision:
+    # Of a job that works already the platform may have taken its class away.
+    if problem := _unknown_class(spec, environment):
+        return _fail(view, problem, environment)
     if spec.suspend:
         return _write(view, _put_off(view), environment)
     if view.refusal:
