@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    MODEL_CACHED = "ModelCached"
     MODEL_LOADED = "ModelLoaded"
     AUTOSCALING_ACTIVE = "AutoscalingActive"
     COMPLETE = "Complete"

@@ -11,6 +11,7 @@
     ├── Transient           a passing fault: network, restart                                (backend, retry)
     │   ├── Throttled       asked to slow down                                               (backend, retry)
     │   ├── CapacityQueued  no room right now                                                (backend, retry)
+    │   ├── HandedBack      taken, and given back before its end: the replica stops first    (backend, retry)
     │   └── Stalled         no progress for too long                                         (backend, retry)
     ├── BackendFault        the engine failed on this request: out of memory, a bug          (backend, retry)
     ├── BadOutput           what came back is not what was asked: size, hash, undecodable    (backend, retry)
@@ -135,6 +136,12 @@ class CapacityQueued(Transient):
     """The backend has no room right now."""
 
     reason = "CapacityQueued"
+
+
+class HandedBack(Transient):
+    """A replica that stops gives back what it would not finish; another one takes it, and it counts as no try."""
+
+    reason = "HandedBack"
 
 
 class Stalled(Transient):

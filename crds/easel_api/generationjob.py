@@ -26,6 +26,7 @@ from .base import (
     Transition,
 )
 from .conditions import Condition
+from .s3 import S3Access
 from .tasks import TAKES, Quality, Takes, Task, in_words
 from .uris import BUCKET_PATTERN, FILE_IN_CLUSTER, INPUT_PATTERN, no_climbing
 
@@ -52,15 +53,11 @@ PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
 
 VARIABLE_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 PREFIX_PATTERN = r"^([A-Za-z0-9][-._A-Za-z0-9]*/)*$"
-ENDPOINT_PATTERN = r"^https?://[^[:space:]@?#]+$"
-REGION_PATTERN = r"^[-a-z0-9]+$"
 COLOUR_PATTERN = r"^#[0-9a-f]{6}$"
 PATTERN_WORDS.update(
     {
         VARIABLE_PATTERN: "Letters, digits and _, starting with a letter.",
         PREFIX_PATTERN: "Folders of letters, digits, -, . and _, each followed by a slash and none starting with a dot, such as art/mugs/.",
-        ENDPOINT_PATTERN: "http:// or https:// and a host, without user, password or query, such as https://s3.example.org.",
-        REGION_PATTERN: "Lower-case letters, digits and -, such as eu-central-1.",
         COLOUR_PATTERN: "# and six lower-case hex digits, in quotes, since YAML reads a bare # as a comment.",
     }
 )
@@ -313,13 +310,7 @@ class AdapterUse(ApiModel):
     ] = 1.0
 
 
-class SecretReference(ApiModel):
-    """A Secret in the job's own namespace."""
-
-    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
-
-
-class S3Store(ApiModel):
+class S3Store(S3Access):
     """A bucket of any S3 endpoint."""
 
     bucket: Annotated[
@@ -334,21 +325,6 @@ class S3Store(ApiModel):
         Prefix,
         Field(description="Prefix of every key. Default: none; the job's name always follows."),
     ] = ""
-    endpoint: Annotated[
-        str | None,
-        Field(max_length=512, pattern=ENDPOINT_PATTERN, description="URL of the S3 endpoint. Default: AWS."),
-    ] = None
-    region: Annotated[
-        str | None,
-        Field(max_length=64, pattern=REGION_PATTERN, description="Region of the bucket. Default: us-east-1."),
-    ] = None
-    credentials_secret_ref: Annotated[
-        SecretReference | None,
-        Field(
-            description="Secret with keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), mounted by the "
-            "worker alone. Default: the worker's own identity."
-        ),
-    ] = None
 
 
 class ClaimStore(ApiModel):

@@ -20,6 +20,7 @@ from .base import (
     Rule,
 )
 from .conditions import Condition
+from .s3 import S3Access
 from .scaling import Scaling, ScalingStatus
 from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, tasks_of
 from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
@@ -126,13 +127,20 @@ class Model(ApiModel):
         Field(
             description="A stock diffusers folder, or one with a generator as ONNX: builtin://miniature, "
             "builtin://miniature/generator-gan or builtin://miniature/generator-vae (shipped with Easel), pvc://CLAIM/PATH in "
-            "the object's own namespace, or file://PATH, which only `easel run` accepts. Weights are safetensors or ONNX only."
+            "the object's own namespace, s3://BUCKET/PREFIX, which is fetched once into spec.cache, or file://PATH, which only `easel run` "
+            "accepts. Weights are safetensors or ONNX only."
         ),
     ]
     digest: Annotated[
         Digest | None,
         Field(
             description="sha256 over the folder's files; checked before serving when given, recorded in status when not."
+        ),
+    ] = None
+    s3: Annotated[
+        S3Access | None,
+        Field(
+            description="How s3:// sources are reached, those of adapters too. Default: AWS with the fetching pod's own identity."
         ),
     ] = None
     family: Annotated[
@@ -233,7 +241,8 @@ class Cache(ApiModel):
         ObjectName,
         Field(
             description="Name of a PersistentVolumeClaim in the object's own namespace. Code that was compiled for a GPU is kept in "
-            "its folder easel-cache, so that the next start compiles nothing. It must be ReadWriteMany where replicas run on several nodes."
+            "its folder easel-cache, so that the next start compiles nothing, and what was fetched from a bucket in easel-models. It must "
+            "be ReadWriteMany where replicas run on several nodes."
         ),
     ]
 
@@ -245,20 +254,23 @@ _TAKEN_IN_WORDS = "; ".join(
 )
 
 
+_IN_A_BUCKET = "self.model.source.startsWith('s3://') || (has(self.adapters) && self.adapters.exists(a, a.source.startsWith('s3://')))"
+
+
 class ModelDeploymentSpec(ApiModel):
     """The desired state of a model that is served."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="!self.model.source.startsWith('file://')",
-            message=f"{FILE_IN_CLUSTER} builtin:// or pvc://",
+            message=f"{FILE_IN_CLUSTER} builtin://, pvc:// or s3://",
             holds=lambda spec: not spec.model.source.startswith("file://"),
             path="model.source",
             cluster_only=True,
         ),
         Rule(
             cel="!has(self.adapters) || self.adapters.all(a, !a.source.startsWith('file://'))",
-            message=f"{FILE_IN_CLUSTER} builtin:// or pvc://",
+            message=f"{FILE_IN_CLUSTER} builtin://, pvc:// or s3://",
             holds=lambda spec: not any(adapter.source.startswith("file://") for adapter in spec.adapters),
             path="adapters",
             cluster_only=True,
@@ -307,6 +319,18 @@ class ModelDeploymentSpec(ApiModel):
             path="cache.persistentVolumeClaim",
         ),
         Rule(
+            cel=f"has(self.cache) || !({_IN_A_BUCKET})",
+            message="a source in a bucket needs spec.cache, which it is fetched into",
+            holds=lambda spec: spec.cache is not None or not spec.fetched_sources(),
+            path="cache",
+        ),
+        Rule(
+            cel=f"!has(self.model.s3) || {_IN_A_BUCKET}",
+            message="model.s3 says how buckets are reached, and no source is in one: leave it out",
+            holds=lambda spec: spec.model.s3 is None or bool(spec.fetched_sources()),
+            path="model.s3",
+        ),
+        Rule(
             cel="!has(self.scaling) || !has(self.replicas) || self.replicas == 1",
             message="spec.scaling decides how many replicas there are; leave replicas out, or set scaling.minReplicas",
             holds=lambda spec: spec.scaling is None or spec.replicas == 1,
@@ -346,6 +370,11 @@ class ModelDeploymentSpec(ApiModel):
         if family is None:
             return None
         return tasks_of(family, frozenset(adapter.kind for adapter in self.adapters))
+
+    def fetched_sources(self) -> list[str]:
+        """What lies in a bucket, the model first."""
+        sources = (self.model.source, *(adapter.source for adapter in self.adapters))
+        return [source for source in sources if source.startswith("s3://")]
 
     def usable_adapters(self) -> frozenset[str]:
         """Names that a job may use; a Motion adapter makes clips by itself and is not among them."""
@@ -423,7 +452,7 @@ class ModelDeploymentStatus(ApiModel):
     conditions: Annotated[
         list[Condition],
         ListMap(("type",)),
-        Field(max_length=16, description="Ready, Reconciling, Stalled, ModelLoaded, AutoscalingActive."),
+        Field(max_length=16, description="Ready, Reconciling, Stalled, ModelCached, ModelLoaded, AutoscalingActive."),
     ] = []
     tasks: Annotated[list[Task], Field(max_length=32, description="Tasks this model can do.")] = []
     replicas: Annotated[Replicas | None, Field(description="Pods of the model.")] = None

@@ -18,13 +18,16 @@ INPUT_PATTERN = (
     r"|file://[^[:cntrl:]]+)$"
 )
 MODEL_PATTERN = (
-    r"^(builtin://[a-z0-9][-a-z0-9/]*|pvc://[a-z0-9][-.a-z0-9]*/([^/[:cntrl:]][^[:cntrl:]]*)?|file://[^[:cntrl:]]+)$"
+    r"^(builtin://[a-z0-9][-a-z0-9/]*"
+    r"|pvc://[a-z0-9][-.a-z0-9]*/([^/[:cntrl:]][^[:cntrl:]]*)?"
+    r"|s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]/[^/[:cntrl:]][^[:cntrl:]]*"
+    r"|file://[^[:cntrl:]]+)$"
 )
 PATTERN_WORDS.update(
     {
         BUCKET_PATTERN: "3 to 63 lower-case letters, digits, - and ., with a letter or digit at both ends.",
         INPUT_PATTERN: "s3://BUCKET/KEY, pvc://CLAIM/PATH or file://PATH.",
-        MODEL_PATTERN: "builtin://NAME, pvc://CLAIM/PATH or file://PATH.",
+        MODEL_PATTERN: "builtin://NAME, pvc://CLAIM/PATH, s3://BUCKET/PREFIX or file://PATH.",
     }
 )
 

@@ -82,3 +82,30 @@ def change(site: Site, model: str, spec: dict[str, Any]) -> None:
 
 def ready(site: Site, model: str) -> int:
     return int(site.get(KIND, model).get("status", {}).get("replicas", {}).get("ready", 0))
+
+
+def test_a_revision_that_cannot_be_loaded_never_takes_down_the_one_that_serves(site: Site, model: str) -> None:
+    change(site, model, {"rollout": {"strategy": "Surge"}})
+    before = names(site, model)
+
+    def spoil() -> None:
+        change(site, model, {"model": {"digest": "sha256:" + "0" * 64}})
+        until("the new replica", lambda: names(site, model) - before, seconds=60)
+
+    disturbed(site, model, "beside-a-failure", 24000, spoil)
+    until("the refusal", lambda: status(site, model).get("lastFailure"), seconds=120)
+    said = {each["type"]: (each["status"], each["reason"]) for each in status(site, model)["conditions"]}
+    assert said["Ready"] == ("True", "Serving")
+    assert said["ModelLoaded"] == ("False", "InvalidInput")
+    assert said["Stalled"] == ("True", "InvalidInput")
+    assert "spec.model.digest" in status(site, model)["lastFailure"]["message"]
+    assert before < names(site, model)
+
+    change(site, model, {"model": {"digest": None}})
+    until("the failure to be over", lambda: "lastFailure" not in status(site, model), seconds=120)
+    until("the failed replica to go", lambda: names(site, model) == before, seconds=120)
+    change(site, model, {"rollout": {"strategy": "Drain"}})
+
+
+def status(site: Site, model: str) -> dict[str, Any]:
+    return dict(site.get(KIND, model).get("status", {}))

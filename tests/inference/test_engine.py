@@ -13,10 +13,10 @@ import torch
 from asking import MINIATURE, Submit, opened, png, request, submitter
 from PIL import Image
 from scenes import clip_of, frames, overlap, rendered, seen, shapes_of
-from waiting import held
+from waiting import held, until
 
 from easel_api.errors import InvalidInput
-from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.modeldeployment import Engine, ModelDeploymentSpec
 from easel_api.tasks import TAKES, Task
 from easel_inference.generation import Expand, Failed, Finished, GenerationRequest, PreviewOptions
 from easel_inference.miniature.judge import load_judge, pictures_of
@@ -281,6 +281,21 @@ def test_a_draining_engine_refuses_new_requests_and_finishes_the_others() -> Non
         assert isinstance(late, Failed)
         assert late.error.to_error().retryable
         assert isinstance(running.result().event, Finished)
+
+
+def test_a_draining_engine_hands_back_what_would_not_be_done_in_time() -> None:
+    with fresh_engine(MINIATURE.model_copy(update={"engine": Engine(max_concurrent_requests=2)})) as engine:
+        submit = submitter(engine)
+        long, short = submit(request(steps=1000)), submit(request(steps=20, seed=3))
+        waiting = submit(request(steps=20, seed=4))
+        long.until("step")
+        short.until("step")
+        engine.drain(20.0)
+        for given in (long, waiting):
+            error = given.result().event.error
+            assert (error.reason, error.to_error().retryable) == ("HandedBack", True)
+        assert isinstance(short.result().event, Finished)
+        until(lambda: engine.counts.running == engine.counts.waiting == 0, "nothing is left")
 
 
 def test_prompts_reach_no_log(submit: Submit, capfd: pytest.CaptureFixture[str]) -> None:

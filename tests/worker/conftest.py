@@ -91,7 +91,7 @@ class Bucket:
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def store(self) -> S3Store:
-        return S3Store(self.reference, self.credentials, threading.Event())
+        return S3Store(self.reference, self.name, self.credentials, threading.Event())
 
     def objects(self) -> dict[str, Any]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)

@@ -55,7 +55,8 @@ def main() -> None:
     spec, stop = GenerationJobSpec.model_validate_json(spec_text), threading.Event()
     real: Store
     if place.startswith("{"):
-        real = S3Store(S3Reference.model_validate(json.loads(place)), None, stop)
+        reference = S3Reference.model_validate(json.loads(place))
+        real = S3Store(reference, reference.bucket, None, stop)
     else:
         real = DirectoryStore(Path(place))
     nowhere = Path("/nonexistent")

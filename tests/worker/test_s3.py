@@ -26,7 +26,7 @@ pytestmark = pytest.mark.s3
 def store_of(bucket: Any, **changes: Any) -> S3Store:
     fields = {"credentials": bucket.credentials} | changes
     reference = S3Reference(bucket=fields.get("name", bucket.name), endpoint=fields.get("endpoint", bucket.endpoint))
-    return S3Store(reference, fields["credentials"], threading.Event())
+    return S3Store(reference, reference.bucket, fields["credentials"], threading.Event())
 
 
 def failure(store: S3Store) -> EaselError:

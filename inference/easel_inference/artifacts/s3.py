@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from easel_api.errors import (
     AuthConfig,
+    BadOutput,
     EaselError,
     EnvironmentFault,
     InvalidInput,
@@ -27,20 +28,32 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
-from easel_api.generationjob import S3Store as S3Reference
+from easel_api.s3 import S3Access
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
 
-_SPEC = "spec.output.store.s3"
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Where a person wrote what is asked of S3; errors name it."""
+
+    access: str
+    """Path of an `S3Access`."""
+    bucket: str
+
+
+STORE = Fields("spec.output.store.s3", "spec.output.store.s3.bucket")
+PART = 8 * 2**20
+"""Bytes that are held of an object that is written to a file."""
 _TRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
 _OUTAGE_SECONDS = 300.0
 """How long an endpoint that served before may be away. One that never did is more likely a wrong address: five tries."""
-_MISSING = {"NoSuchKey", "404", "NotFound"}
+_MISSING = {"NoSuchKey", "404", "NotFound", "PreconditionFailed", "412", "InvalidRange", "416"}
 _REFUSED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
     "TokenRefreshRequired", "AuthorizationHeaderMalformed", "UnauthorizedAccess", "401", "403",
@@ -62,7 +75,7 @@ class Credentials:
         return "Credentials(hidden)"
 
 
-def read_credentials(folder: Path) -> Credentials | None:
+def read_credentials(folder: Path, fields: Fields = STORE) -> Credentials | None:
     """Credentials mounted as files; None when the folder is not there, `AuthConfig` when it is incomplete."""
     if not folder.is_dir():
         return None
@@ -71,33 +84,56 @@ def read_credentials(folder: Path) -> Credentials | None:
     if missing:
         raise AuthConfig(
             "the Secret lacks a key",
-            where=f"{_SPEC}.credentialsSecretRef",
+            where=f"{fields.access}.credentialsSecretRef",
             found=f"no {' and no '.join(missing)}",
             fix="Add it to the Secret",
         )
     return Credentials(found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"], found.get("AWS_SESSION_TOKEN"))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object of a bucket."""
+
+    key: str
+    size: int
+    """Bytes."""
+    etag: str
+    """Changes with its content."""
+
+
+class Sink(Protocol):
+    """What takes an object part by part; it raises errors of the tree alone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has."""
+
+    def take(self, part: bytes) -> None:
+        """More of them."""
+
+
 class S3Store:
     """Objects in a bucket."""
 
-    def __init__(self, reference: S3Reference, credentials: Credentials | None, stop: threading.Event) -> None:
-        """`credentials` None leaves it to botocore's own chain; `stop` ends the waits between tries."""
-        self._bucket = reference.bucket
-        self._endpoint = reference.endpoint or "AWS S3"
+    def __init__(
+        self,
+        access: S3Access,
+        bucket: str,
+        credentials: Credentials | None,
+        stop: threading.Event,
+        fields: Fields = STORE,
+    ) -> None:
+        """`credentials` None leaves it to botocore's own chain; `stop` ends the waits between tries; errors name `fields`."""
+        self._bucket, self._fields = bucket, fields
+        self._endpoint = access.endpoint or "AWS S3"
         self._stop = stop
         self._served = threading.Event()
-        self._client = _client(reference, credentials)
+        self._client = _client(access, credentials, fields)
 
     def uri(self, key: str) -> str:
         """`s3://BUCKET/KEY`."""
         return f"s3://{self._bucket}/{key}"
-
-    def at(self, bucket: str) -> S3Store:
-        """The same account and endpoint, another bucket."""
-        other = object.__new__(S3Store)
-        other.__dict__ = {**self.__dict__, "_bucket": bucket}
-        return other
 
     def put(self, key: str, data: bytes, media_type: str) -> None:
         """Writes the object; S3 shows it whole or not at all."""
@@ -126,6 +162,35 @@ class S3Store:
 
         return self._try(read)
 
+    def listed(self, prefix: str) -> list[Listed]:
+        """Every object under a prefix, by key."""
+
+        def read() -> list[Listed]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return [
+                Listed(item["Key"], item["Size"], item["ETag"]) for page in pages for item in page.get("Contents", [])
+            ]
+
+        return sorted(self._try(read) or [], key=lambda item: item.key)
+
+    def download(self, item: Listed, sink: Sink) -> None:
+        """Hands an object over in parts, from where `sink` ends; `BadOutput` when it is not what was listed any more."""
+
+        def read() -> bool:
+            if sink.size < item.size:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=item.key, Range=f"bytes={sink.size}-", IfMatch=item.etag
+                )
+                with answer["Body"] as body:
+                    while part := body.read(PART):
+                        sink.take(part)
+            return sink.size == item.size
+
+        if not self._try(read):
+            raise BadOutput(
+                "the object changed while it was fetched", where=self.uri(item.key), fix="It is listed anew"
+            )
+
     def _try(self, call: Callable[[], T]) -> T | None:
         """Calls again after passing faults; None when there is no such key; at last the environment is at fault."""
         began, attempt = time.monotonic(), 0
@@ -138,9 +203,9 @@ class S3Store:
             if not self._goes_on(attempt, time.monotonic() - began):
                 raise EnvironmentFault(
                     f"the S3 endpoint did not serve in {attempt} tries",
-                    where=f"{_SPEC}.endpoint",
+                    where=f"{self._fields.access}.endpoint",
                     found=f"{self._endpoint}: {fault.found or fault.what}",
-                    fix="Check that it runs and that this machine can reach it; finished items are kept",
+                    fix="Check that it runs and that this machine can reach it; what is stored is kept",
                 ) from fault
 
     def _once(self, call: Callable[[], T]) -> T | None:
@@ -177,7 +242,7 @@ class S3Store:
             case boto.NoCredentialsError() | boto.PartialCredentialsError():
                 return AuthConfig(
                     "there are no S3 credentials",
-                    where=f"{_SPEC}.credentialsSecretRef",
+                    where=f"{self._fields.access}.credentialsSecretRef",
                     fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with easel run: set these variables)",
                 )
             # HTTPError: botocore passes on what breaks off while a body is read.
@@ -186,7 +251,7 @@ class S3Store:
             case boto.IncompleteReadError() | boto.ChecksumError() | ResponseParserError():
                 return Transient("S3 answered with a broken message", where=self._endpoint, found=type(error).__name__)
             case boto.BotoCoreError():
-                return _unusable(self._endpoint, error)
+                return _unusable(self._endpoint, error, self._fields)
             case _:
                 raise error
 
@@ -194,7 +259,7 @@ class S3Store:
         if code == "NoSuchBucket":
             return NotFound(
                 "the bucket does not exist",
-                where=f"{_SPEC}.bucket",
+                where=self._fields.bucket,
                 found=f"{self._bucket} at {self._endpoint}",
                 fix="Create it, or correct the name",
             )
@@ -203,16 +268,16 @@ class S3Store:
         if code in _REFUSED:
             return AuthConfig(
                 "S3 refused the credentials",
-                where=f"{_SPEC}.credentialsSecretRef",
+                where=f"{self._fields.access}.credentialsSecretRef",
                 found=f"{code} for bucket {self._bucket} at {self._endpoint}",
                 fix="Check the key, and that it may list the bucket and get and put objects in it",
             )
         if code in _FULL:
             return QuotaExhausted(
                 "the bucket takes no more",
-                where=f"{_SPEC}.bucket",
+                where=self._fields.bucket,
                 found=f"{code} for {self._bucket}",
-                fix="Free some space, or raise the quota; finished items are kept",
+                fix="Free some space, or raise the quota; what is stored is kept",
             )
         if code in _SLOW:
             return Throttled("S3 asks to slow down", where=self._endpoint, found=code)
@@ -226,14 +291,14 @@ class S3Store:
         )
 
 
-def _client(reference: S3Reference, credentials: Credentials | None) -> S3Client:
+def _client(access: S3Access, credentials: Credentials | None, fields: Fields) -> S3Client:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from botocore.session import get_session
 
     options = Config(
         signature_version="s3v4",
-        s3={"addressing_style": "path" if reference.endpoint else "auto"},
+        s3={"addressing_style": "path" if access.endpoint else "auto"},
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=5,
         read_timeout=60,
@@ -244,23 +309,23 @@ def _client(reference: S3Reference, credentials: Credentials | None) -> S3Client
     try:
         client = get_session().create_client(
             "s3",
-            region_name=reference.region or "us-east-1",
-            endpoint_url=reference.endpoint,
+            region_name=access.region or "us-east-1",
+            endpoint_url=access.endpoint,
             aws_access_key_id=credentials.access_key if credentials else None,
             aws_secret_access_key=credentials.secret_key if credentials else None,
             aws_session_token=credentials.session_token if credentials else None,
             config=options,
         )
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise _unusable(reference.endpoint or "AWS S3", error) from error
+        raise _unusable(access.endpoint or "AWS S3", error, fields) from error
     return cast("S3Client", client)
 
 
-def _unusable(endpoint: str, error: Exception) -> EnvironmentFault:
+def _unusable(endpoint: str, error: Exception, fields: Fields) -> EnvironmentFault:
     """What no second try mends: an endpoint that is no address, an unknown region, a broken AWS profile."""
     return EnvironmentFault(
         "S3 cannot be asked so",
-        where=_SPEC,
+        where=fields.access,
         found=f"{endpoint}: {type(error).__name__}",
         fix="Check endpoint, region and bucket, and the AWS settings of this machine",
     )

@@ -21,7 +21,7 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
-from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, ErrorReport, Stalled, Transient
+from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, ErrorReport, HandedBack, Stalled, Transient
 from easel_inference.generation import Accepted, Failed, Finished, GenerationRequest, Inputs, Message
 from easel_inference.serving import wire
 
@@ -188,9 +188,10 @@ def _explained(error: Exception, lease: Lease, *, accepted: bool) -> Exception:
 
 
 def _failed(report: ErrorReport, *, accepted: bool) -> Exception:
-    """A replica that drains or is full says so before it accepts: another one takes the item."""
+    """A replica that is full says so before it accepts, and one that drains may say so later: another one takes the item."""
     error = report.to_error()
-    return error if accepted or not isinstance(error, Transient) else _Refused(str(error))
+    refused = isinstance(error, HandedBack) or (isinstance(error, Transient) and not accepted)
+    return _Refused(str(error)) if refused else error
 
 
 def _fault(text: str, lease: Lease) -> EaselError:

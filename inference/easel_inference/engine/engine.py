@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from easel_api.errors import Cancelled, CapacityQueued, EaselError, Transient
+from easel_api.errors import Cancelled, CapacityQueued, EaselError, HandedBack, Transient
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import TAKES
 from easel_inference.artifacts.encoding import DEFAULT_FPS, encode
@@ -42,13 +42,15 @@ from .inspection import GENERATOR
 from .participant import Participant
 from .plans import Plan
 from .retention import Retention
-from .sources import folder_of
+from .sources import model_folder
 from .tasks import Drawn, OnPreview, OnStep
 
 RETAINED_BYTES = 256 * 2**20
 LONGEST_QUEUE = 1024
 
 Emit = Callable[[Message], None]
+
+_HANDED_BACK = HandedBack("the replica stops before this would be done", fix="Another replica takes the request")
 
 log = logging.getLogger(__name__)
 
@@ -130,13 +132,26 @@ class Engine:
             listener.send(Message(Failed(error=error.to_report())))
         return listener
 
-    def drain(self) -> None:
-        """Refuse new requests from now on; running ones go on."""
+    def drain(self, seconds: float = math.inf) -> None:
+        """Refuse new requests from now on, and hand back what has not begun or would take longer than so many seconds.
+
+        May be called again with fewer seconds: what goes on may have become slower than it seemed.
+        """
         self._draining = True
+        with self._lock:
+            late = [each for each in self._generations.values() if each.waits or each.takes_longer_than(seconds)]
+            given = [(each, tuple(each.listeners)) for each in late]
+            for each in late:
+                each.listeners.clear()
+                self._abandon(each)
+        self._model.wake()
+        for _, listeners in given:
+            for listener in listeners:
+                listener.send(Message(Failed(error=_HANDED_BACK.to_report())))
 
     def close(self) -> None:
         """Cancel everything and end all threads."""
-        self.drain()
+        self._draining = True
         with self._lock:
             generations = list(self._generations.values())
         for generation in generations:
@@ -273,7 +288,7 @@ class Engine:
 
 def _loaded(spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> Model:
     """The kind of model that the folder holds; each brings libraries that the other does without."""
-    if (folder_of(spec.model.source, claims) / GENERATOR).is_file():
+    if (model_folder(spec, claims) / GENERATOR).is_file():
         from .latentmodel import LatentModel
 
         return LatentModel(spec, claims, counters, threads)
@@ -317,6 +332,16 @@ class _Generation:
         self.listeners: list[Handle] = []
         self.future: Future[None] | None = None
         self.created = time.monotonic()
+
+    @property
+    def waits(self) -> bool:
+        """Whether its turn has not come."""
+        return self.future is not None and not (self.future.running() or self.future.done())
+
+    def takes_longer_than(self, seconds: float) -> bool:
+        """As far as its steps so far tell."""
+        left = self.participant.seconds_left
+        return left is not None and left > seconds
 
     def tell(self, message: Message) -> None:
         for listener in tuple(self.listeners):

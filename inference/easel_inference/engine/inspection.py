@@ -29,7 +29,7 @@ from .folders import (
     require,
     shards_of,
 )
-from .sources import folder_of
+from .sources import adapter_folder, model_folder
 
 INDEX = "model_index.json"
 GENERATOR = "generator.json"
@@ -90,11 +90,11 @@ def check(spec: ModelDeploymentSpec, claims: Path, *, hashed: bool = True) -> Ch
 
     Without `hashed` no weights are read and digests stay empty: what the launcher asks before it starts anything.
     """
-    folder = folder_of(spec.model.source, claims)
+    folder = model_folder(spec, claims)
     model = check_model(folder, digest=spec.model.digest, family=spec.model.family, hashed=hashed)
     _check_kinds(spec.adapters, model.family)
     adapters = [
-        check_adapter(folder_of(adapter.source, claims), adapter.kind, name=adapter.name, hashed=hashed)
+        check_adapter(adapter_folder(adapter, spec, claims), adapter.kind, name=adapter.name, hashed=hashed)
         for adapter in spec.adapters
     ]
     for adapter in adapters:

@@ -17,7 +17,7 @@ from .generators import Generator, Wish, check_generator
 from .participant import Participant
 from .plans import Abilities, Plan, plan
 from .sizes import Limits
-from .sources import folder_of
+from .sources import model_folder
 from .tasks import Drawn, OnPreview, OnStep
 
 TASKS = (Task.LATENT_TO_IMAGE, Task.LATENT_TO_VIDEO)
@@ -30,7 +30,7 @@ class LatentModel:
 
     def __init__(self, spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> None:
         started = time.monotonic()
-        checked = check_generator(folder_of(spec.model.source, claims), digest=spec.model.digest)
+        checked = check_generator(model_folder(spec, claims), digest=spec.model.digest)
         self._generator = Generator(checked, threads=threads, gpu=spec.resources.gpus > 0)
         self._classes = checked.document.classes or ()
         size = checked.document.width, checked.document.height

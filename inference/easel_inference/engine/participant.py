@@ -46,12 +46,19 @@ class Participant:
         """A denoising loop of so many steps starts."""
         self._plan = computed(steps, self._quality)
         self._step = self._slot = 0
+        self._began = time.monotonic()
         self._seen: dict[int, deque[tuple[int, Any]]] = {}
 
     @property
     def steps_left(self) -> int:
         """Steps that the denoiser still computes for this request, at least one."""
         return max(1, sum(self._plan[self._step :]))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the steps take that it still has, by those of this loop; None before the first."""
+        done = sum(self._plan[: self._step])
+        return (time.monotonic() - self._began) / done * sum(self._plan[self._step :]) if done else None
 
     @property
     def is_over(self) -> bool:

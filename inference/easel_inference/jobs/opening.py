@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import InvalidInput
-from easel_api.generationjob import GenerationJobSpec, S3Store
+from easel_api.generationjob import GenerationJobSpec
+from easel_api.s3 import S3Access
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.artifacts.s3 import S3Store as Bucket
 from easel_inference.artifacts.s3 import read_credentials
@@ -33,7 +34,7 @@ def open_store(spec: GenerationJobSpec, places: Places, stop: threading.Event) -
     """The spec's store and the prefix of its keys."""
     store = spec.output.store
     if store is not None and store.s3 is not None:
-        return _bucket(store.s3, places, stop), store.s3.prefix
+        return _bucket(store.s3, store.s3.bucket, places, stop), store.s3.prefix
     if store is not None and store.persistent_volume_claim is not None:
         claim = store.persistent_volume_claim
         return DirectoryStore(places.claims / claim.claim_name, uri=f"pvc://{claim.claim_name}"), claim.path
@@ -47,13 +48,13 @@ def open_sources(spec: GenerationJobSpec, places: Places, stop: threading.Event)
 
 def _reader(spec: GenerationJobSpec, places: Places, stop: threading.Event) -> Callable[[str, str], bytes | None]:
     store = spec.output.store
-    account = store.s3 if store is not None and store.s3 is not None else S3Store(bucket="any")
+    access = store.s3 if store is not None and store.s3 is not None else S3Access()
 
     def read(bucket: str, key: str) -> bytes | None:
-        return _bucket(account, places, stop).at(bucket).get(key, limit=MAX_BYTES)
+        return _bucket(access, bucket, places, stop).get(key, limit=MAX_BYTES)
 
     return read
 
 
-def _bucket(reference: S3Store, places: Places, stop: threading.Event) -> Bucket:
-    return Bucket(reference, read_credentials(places.credentials), stop)
+def _bucket(access: S3Access, bucket: str, places: Places, stop: threading.Event) -> Bucket:
+    return Bucket(access, bucket, read_credentials(places.credentials), stop)

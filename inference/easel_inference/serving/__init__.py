@@ -9,6 +9,7 @@
     probes        /livez, /readyz and /model
     launcher      starts, watches, drains: `python -m easel_inference.serving`
     model         the model inside Triton's Python backend
+    fetching      what a bucket holds into the cache, before: `python -m easel_inference.serving.fetching`
     local         a served model for the length of a `with` block
 
 `wire` is imported by both sides of the wire and must stay free of torch and Triton; only `model` runs inside

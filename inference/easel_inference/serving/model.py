@@ -8,6 +8,7 @@ queue, priority and pending count see nothing of this: the metrics here are the 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -47,6 +48,7 @@ class TritonPythonModel:
         self._streams: set[_Stream] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._drain_seconds, self._drain_ends = settings.drain_seconds, math.inf
         self._watch = threading.Thread(target=self._keep_watch, name="easel-watch", daemon=True)
         self._watch.start()
         self._state.loaded(self._engine.info)
@@ -110,7 +112,9 @@ class TritonPythonModel:
     def _beat(self) -> None:
         draining = self._state.draining
         if draining:
-            self._engine.drain()
+            now = time.monotonic()
+            self._drain_ends = min(self._drain_ends, now + self._drain_seconds)
+            self._engine.drain(self._drain_ends - now)
         counts = self._engine.counts
         self._metrics.publish()
         self._state.beat(

@@ -32,7 +32,8 @@ class Settings:
     stall_seconds: float = 120.0
     """Longest turn of the batcher's loop: one forward pass. A large clip on a CPU takes most of a minute."""
     drain_seconds: float = 20.0
-    """Grace for running items after SIGTERM; with Triton's own exit it stays below Kubernetes' 30 s."""
+    """Grace for running items after SIGTERM; what would take longer is handed back at once. With Triton's own exit this stays below
+    Kubernetes' 30 s; the operator gives both more."""
     retry_seconds: float = 60.0
     """Pause before a model that failed to load is tried again: the claim may have been filled meanwhile."""
 
@@ -44,7 +45,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """`InvalidInput` names the variable that is missing or wrong."""
-        defaults = cls(spec=_spec(environment))
+        defaults = cls(spec=spec_of(environment))
         return cls(
             spec=defaults.spec,
             state_dir=cls.state_dir_of(environment),
@@ -70,7 +71,8 @@ def cpus() -> int:
         return allowed
 
 
-def _spec(environment: Mapping[str, str]) -> ModelDeploymentSpec:
+def spec_of(environment: Mapping[str, str]) -> ModelDeploymentSpec:
+    """The model to serve; `InvalidInput` when it is missing or wrong."""
     text = environment.get(SPEC)
     if not text:
         raise InvalidInput("not set", where=SPEC, fix="Give the spec of a ModelDeployment as JSON")

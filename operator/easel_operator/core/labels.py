@@ -9,12 +9,17 @@ MANAGER = "easel"
 
 RUNTIME = "easel-runtime"
 WORKER = "easel-worker"
+FETCHER = "easel-fetcher"
 
 MODEL_DEPLOYMENT = "easel.dev/model-deployment"
 GENERATION_JOB = "easel.dev/generation-job"
+MODEL_FETCH = "easel.dev/model-fetch"
+"""Of what brings a model into its cache: no replica, so nothing that selects those may select it."""
 
 RENDERED = "easel.dev/rendered"
 """Annotation: hash of the child as rendered, so that a changed rendering is seen whatever the API server defaulted."""
+FETCHES = "easel.dev/fetches"
+"""Annotation of a fetch Job: hash of what it fetches, so that a chart's upgrade fetches nothing anew."""
 RUNTIME_HASH = "easel.dev/runtime"
 """Annotation of runtime pods: hash of their template, which tells pods of this specification from older ones."""
 
@@ -37,6 +42,11 @@ FIELD_MANAGER = "easel-operator"
 def of_model(name: str) -> dict[str, str]:
     """Labels of everything that serves a model."""
     return {NAME: RUNTIME, INSTANCE: name, MANAGED_BY: MANAGER, MODEL_DEPLOYMENT: name}
+
+
+def of_fetch(name: str) -> dict[str, str]:
+    """Labels of what fetches a model."""
+    return {NAME: FETCHER, INSTANCE: name, MANAGED_BY: MANAGER, MODEL_FETCH: name}
 
 
 def of_job(name: str) -> dict[str, str]:

@@ -160,6 +160,8 @@ class ModelView:
     """By kind."""
     counts: DeploymentCounts | None = None
     pods: tuple[Pod, ...] = ()
+    fetch_pods: tuple[Pod, ...] = ()
+    """Of the Job that brings the model into its cache, which is among the children."""
     refusal: Refusal | None = None
     work: Work = NO_WORK
     """What its jobs ask of it."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .observed import Trouble
+from easel_api.errors import ERRORS
+
+from .observed import Pod, Trouble
 
 FAILED_MOUNT, FAILED_CREATE = "FailedMount", "FailedCreate"
 TELLING_REASONS = (FAILED_MOUNT, FAILED_CREATE)
@@ -49,6 +51,12 @@ def _end_of(ended: dict[str, Any]) -> str:
     # `Error` says no more than the exit code does; OOMKilled does.
     why = ended.get("message", "").strip() or ended.get("reason", "").replace("Error", "")
     return f"the container ended with exit code {ended.get('exitCode', '?')}" + (f": {why}" if why else "")
+
+
+def last_words(pod: Pod) -> Trouble | None:
+    """Why its container ended, in the words of our own programs: `Reason: message`."""
+    reason, _, message = (pod.termination.message if pod.termination else "").strip().partition(": ")
+    return Trouble(reason, message) if reason in ERRORS and message else None
 
 
 def mount_trouble(events: list[dict[str, Any]]) -> Trouble | None:

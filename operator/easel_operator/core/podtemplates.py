@@ -7,10 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from easel_api.s3 import S3Access
+
 USER = 65532
 """The numeric user that images of ours run as: `nonroot` by convention, so that runAsNonRoot can be checked."""
 
 CLAIMS = "/claims"
+CREDENTIALS_PATH = "/etc/easel/credentials"
+_REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
 _CLAIM = re.compile(r"^pvc://([^/]+)/")
 
 
@@ -78,6 +83,21 @@ def claims(read: Iterable[str], written: Iterable[str] = ()) -> list[Mounted]:
         )
         for number, claim in enumerate(sorted(writable | set(read)))
     ]
+
+
+def credentials(access: S3Access | None) -> list[Mounted]:
+    """The Secret as files: kubelet reads it, the operator never does; a session token may be missing, a key may not."""
+    if access is None or access.credentials_secret_ref is None:
+        return []
+    name = access.credentials_secret_ref.name
+    sources = [_keys_of(name, _REQUIRED_KEYS, optional=False), _keys_of(name, _OPTIONAL_KEYS, optional=True)]
+    source = {"projected": {"sources": sources, "defaultMode": 0o440}}
+    return [Mounted("credentials", source, CREDENTIALS_PATH, read_only=True)]
+
+
+def _keys_of(secret: str, keys: tuple[str, ...], *, optional: bool) -> dict[str, Any]:
+    items = [{"key": key, "path": key} for key in keys]
+    return {"secret": {"name": secret, "items": items, "optional": optional}}
 
 
 def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _waits(status: Raw) -> bool:
 def owner_of(raw: Raw) -> Key | None:
     """The object of ours that a child's labels name."""
     tags, namespace = raw["metadata"].get("labels", {}), raw["metadata"].get("namespace", "")
-    if model := tags.get(labels.MODEL_DEPLOYMENT):
+    if model := tags.get(labels.MODEL_DEPLOYMENT) or tags.get(labels.MODEL_FETCH):
         return Key(MODEL_DEPLOYMENTS.kind, namespace, model)
     if job := tags.get(labels.GENERATION_JOB):
         return Key(GENERATION_JOBS.kind, namespace, job)

@@ -9,8 +9,9 @@ from typing import Any
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.validation import model_problems
-from easel_operator.core import parsing
+from easel_operator.core import labels, parsing
 from easel_operator.core.admission import AdmissionQueue
+from easel_operator.core.model.fetching import fetch_name
 from easel_operator.core.model.scalers import SCALERS
 from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
 from easel_operator.core.pods import create_trouble, mount_trouble
@@ -59,6 +60,7 @@ class Observer:
         scales = not isinstance(spec, Problem) and spec.scaling is not None
         status = parsing.model_status(raw)
         found |= await self._scalers(key, spec, status)
+        found[JOBS] = self._cache.get(JOBS, key.namespace, fetch_name(key.name))
         return ModelView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
@@ -66,6 +68,7 @@ class Observer:
             children={resource.kind: parsing.child_of(child) for resource, child in found.items() if child},
             counts=parsing.counts_of(runtime) if runtime else None,
             pods=await self._prober.ask(self._pods(key), loads=scales),
+            fetch_pods=self._pods(key, fetches=True),
             work=self._demands.work(key),
             demand=self._demands.demand(key),
             history=self._demands.history(key),
@@ -97,8 +100,12 @@ class Observer:
             if engine
         }
 
-    def _pods(self, key: Key) -> tuple[Pod, ...]:
-        return tuple(self._with_mounts(parsing.pod_of(pod)) for pod in self._cache.pods(key))
+    def _pods(self, key: Key, *, fetches: bool = False) -> tuple[Pod, ...]:
+        return tuple(
+            self._with_mounts(parsing.pod_of(pod))
+            for pod in self._cache.pods(key)
+            if (labels.MODEL_FETCH in pod["metadata"].get("labels", {})) == fetches
+        )
 
     def _candidates(self, namespace: str, spec: GenerationJobSpec) -> Iterable[Candidate]:
         for backend in spec.backends:

@@ -251,6 +251,20 @@ CREATING = [
         model(adapters=[MOTION | {"source": "pvc://motion/"}], cache={"persistentVolumeClaim": "models"}),
         model(adapters=[MOTION | {"source": "pvc://models/"}], cache={"persistentVolumeClaim": "models"}),
     ),
+    mdep(
+        "a source in a bucket needs spec.cache, which it is fetched into",
+        model(model={"source": "s3://models/sd"}, cache={"persistentVolumeClaim": "models"}),
+        model(model={"source": "s3://models/sd"}),
+    ),
+    mdep(
+        "model.s3 says how buckets are reached, and no source is in one: leave it out",
+        model(
+            model={"source": "pvc://models/sd", "s3": {"region": "eu-central-1"}},
+            adapters=[MOTION | {"source": "s3://models/motion"}],
+            cache={"persistentVolumeClaim": "kernels"},
+        ),
+        model(model={"source": "pvc://models/sd", "s3": {"region": "eu-central-1"}}),
+    ),
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from easel_operator.shell.observing import Observer
 from easel_operator.shell.probing import Prober
 
 SCHEDULES = 2000
-STEPS = 40
+STEPS = 60
 SETTINGS = configuration()
 METRICS = PrometheusMetrics()
 STUDIO = Reference(MODEL_DEPLOYMENTS, "art", "studio")
@@ -149,7 +149,11 @@ def populated() -> FakeCluster:
         MODEL_DEPLOYMENTS,
         {
             "metadata": metadata | {"name": "studio"},
-            "spec": {"model": {"source": "builtin://miniature"}, "replicas": 1},
+            "spec": {
+                "model": {"source": "s3://models/sd15", "family": "StableDiffusion"},
+                "cache": {"persistentVolumeClaim": "models"},
+                "replicas": 1,
+            },
         },
     )
     spec = {
@@ -166,6 +170,7 @@ def populated() -> FakeCluster:
 EDITS: tuple[tuple[Reference, Raw], ...] = (
     (STUDIO, {"replicas": 2}),
     (STUDIO, {"engine": {"quality": "Draft"}}),
+    (STUDIO, {"model": {"source": "s3://models/sd15-again", "family": "StableDiffusion"}}),
     (MUGS, {"suspend": True}),
     (MUGS, {"suspend": False}),
 )
@@ -276,7 +281,7 @@ def test_an_undisturbed_operator_gets_there() -> None:
     reached = undisturbed()
     assert reached[str(MUGS)]["status"]["phase"] == "Complete"
     assert ("Ready", "True", "Serving") in reached[str(STUDIO)]["status"]["conditions"]
-    assert len(reached) == 2 + 4 + 1
+    assert len(reached) == 2 + 4 + 2
 
 
 @pytest.mark.parametrize("part", range(8))

@@ -99,7 +99,7 @@ BAD: list[tuple[Manifest, str, str]] = [
     (edited(job(), "apiVersion", "easle.dev/v1alpha1"), "apiVersion", "must be easel.dev/v1alpha1"),
     (edited(job(), "apiVersion", ...), "apiVersion", "must be easel.dev/v1alpha1 (found: nothing)"),
     (edited(model(), "metadata.name", "3d"), "metadata.name", "the name of a ModelDeployment starts with a letter"),
-    (edited(model(), "spec.model.source", "hf://org/name"), "spec.model.source", "builtin://NAME, pvc://CLAIM/PATH or file://PATH"),
+    (edited(model(), "spec.model.source", "hf://org/name"), "spec.model.source", "builtin://NAME, pvc://CLAIM/PATH, s3://BUCKET/PREFIX or file://PATH"),
     (edited(model(), "spec.model.source", "pvc://a/../b"), "spec.model.source", "a path must not climb"),
     (edited(model(), "spec.resources.memory", "4GB"), "spec.resources.memory", "(found: 4GB)"),
     (edited(model(), "spec.resources.cpu", 0.5), "spec.resources.cpu", "must be text (found: 0.5). Put it in quotes"),

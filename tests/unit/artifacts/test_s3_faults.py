@@ -52,7 +52,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
 
 def store(endpoint: str, bucket: str = "art", region: str | None = None) -> S3Store:
     reference = S3Reference(bucket=bucket, endpoint=endpoint, region=region)
-    return S3Store(reference, Credentials("key", "a-secret"), threading.Event())
+    return S3Store(reference, reference.bucket, Credentials("key", "a-secret"), threading.Event())
 
 
 def address(server: ThreadingHTTPServer) -> str:

@@ -17,6 +17,7 @@ from easel_operator.core.decision import Environment
 from easel_operator.core.job.batchjob import batch_job
 from easel_operator.core.job.choice import Chosen
 from easel_operator.core.model.decide import children
+from easel_operator.core.model.fetching import fetch_job
 from easel_operator.core.model.scalers import scaler
 from easel_operator.core.observed import Problem
 from easel_operator.core.scaling.hours import bounds_at
@@ -52,6 +53,14 @@ def models(spec: dict[str, Any]) -> list[Manifest]:
     return list(children(view, view.spec, profile, Environment(environment().now, settings), view.spec.replicas))
 
 
+def fetches() -> list[Manifest]:
+    """The Job that brings a model from a bucket into its cache; it asks for no GPU, and the runtime has no credentials."""
+    s3 = {"endpoint": "https://s3.example.org", "credentialsSecretRef": {"name": "models"}}
+    made = model_spec(**GPU | {"model": {"source": "s3://models/stable-diffusion", "s3": s3}})
+    settings = configuration(runtime_profiles={"h100": H100})
+    return [fetch_job(model_view().identity, made, H100, settings)]
+
+
 def scalers(**scaling: Any) -> list[Manifest]:
     made = Scaling.model_validate({"maxReplicas": 4, "minReplicas": 1, "targetBacklogSeconds": 90} | scaling)
     settings = configuration(prometheus_url="http://prometheus-operated.monitoring.svc:9090")
@@ -74,6 +83,7 @@ CLAIMS: dict[str, Any] = {
 CASES = {
     "model-cpu": lambda: models({}),
     "model-gpu": lambda: models(GPU),
+    "model-fetch": fetches,
     "scaler-keda": lambda: scalers(engine="KEDA", minReplicas=0, idleSeconds=120),
     "scaler-hpa": lambda: scalers(engine="HPA")[:1],
     "job-s3": lambda: jobs({}),

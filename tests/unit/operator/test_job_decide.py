@@ -357,6 +357,11 @@ def test_a_job_that_works_is_not_stopped_for_another() -> None:
     assert said(decide(view, environment()))["Ready"] == ("False", "Generating")
 
 
+def test_a_job_that_works_outlives_the_class_that_it_began_with() -> None:
+    view = job_view(job_spec(priorityClassName="gone"), batch_job=batch(), pods=(running(),))
+    assert said(decide(view, environment()))["Ready"] == ("False", "Generating")
+
+
 def test_a_class_that_the_platform_does_not_have_is_named() -> None:
     view = job_view(job_spec(priorityClassName="urgent"))
     decision = decide(view, environment(admission=Admission(priority_classes={"low": -1, "high": 9})))

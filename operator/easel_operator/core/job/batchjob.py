@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from easel_api.generationjob import GenerationJobSpec, S3Store
+from easel_api.generationjob import GenerationJobSpec
 from easel_operator.core import labels
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration
@@ -15,6 +15,7 @@ from easel_operator.core.podtemplates import (
     claim_of,
     claims,
     container_security,
+    credentials,
     owner_reference,
     pod_security,
     scratch,
@@ -26,12 +27,8 @@ from .choice import Chosen
 CONTAINER = "worker"
 BACKOFF_LIMIT = 6
 """Deaths of the worker that are not its job's fault and no disruption: a lost node, out of memory, a crash."""
-CREDENTIALS_PATH = "/etc/easel/credentials"
 FINAL_EXIT_CODES = (1, 2, 3)
 """The worker's own verdicts: job failed, input wrong, environment wrong. Trying again would only repeat them."""
-
-_REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
 
 
 def batch_job(
@@ -131,21 +128,6 @@ def _volumes(spec: GenerationJobSpec) -> list[Mounted]:
     written = [store.persistent_volume_claim.claim_name] if store and store.persistent_volume_claim else []
     return [
         scratch("tmp", "/tmp", "2Gi"),  # noqa: S108 - an emptyDir of the pod's own
-        *_credentials(store.s3 if store else None),
+        *credentials(store.s3 if store else None),
         *claims((claim for uri in spec.input_uris() if (claim := claim_of(uri))), written),
     ]
-
-
-def _credentials(store: S3Store | None) -> list[Mounted]:
-    """The Secret as files: kubelet reads it, the operator never does; a session token may be missing, a key may not."""
-    if store is None or store.credentials_secret_ref is None:
-        return []
-    name = store.credentials_secret_ref.name
-    sources = [_keys_of(name, _REQUIRED_KEYS, optional=False), _keys_of(name, _OPTIONAL_KEYS, optional=True)]
-    source = {"projected": {"sources": sources, "defaultMode": 0o440}}
-    return [Mounted("credentials", source, CREDENTIALS_PATH, read_only=True)]
-
-
-def _keys_of(secret: str, keys: tuple[str, ...], *, optional: bool) -> dict[str, Any]:
-    items = [{"key": key, "path": key} for key in keys]
-    return {"secret": {"name": secret, "items": items, "optional": optional}}

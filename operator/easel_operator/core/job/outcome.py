@@ -13,6 +13,7 @@ from easel_api.errors import (
     QuotaExhausted,
 )
 from easel_api.generationjob import Failure
+from easel_operator.core import pods as podstatus
 from easel_operator.core.observed import JobView, Pod, Trouble
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -31,9 +32,9 @@ def failure_of(view: JobView, ended: Trouble) -> Failure:
 def last_words(pods: tuple[Pod, ...], attempt: int) -> Failure | None:
     """What the newest pod that said something said: `Reason: message`."""
     for pod in sorted(pods, key=lambda pod: pod.created, reverse=True):
-        reason, _, message = (pod.termination.message if pod.termination else "").strip().partition(": ")
-        if reason in ERRORS and message:
-            return Failure(reason=reason, message=message[:1024], attempt=attempt, retryable=ERRORS[reason].retryable)
+        if said := podstatus.last_words(pod):
+            retryable = ERRORS[said.reason].retryable
+            return Failure(reason=said.reason, message=said.message[:1024], attempt=attempt, retryable=retryable)
     return None
 
 

@@ -11,6 +11,7 @@ from easel_operator.core.manifests import matches, sealed
 from easel_operator.core.observed import ModelView, Problem
 
 from .deployment import deployment, runtime_hash
+from .fetching import fetch
 from .networkpolicy import network_policy
 from .pdb import disruption_budget
 from .replicas import wanted_replicas
@@ -54,7 +55,7 @@ def plan(view: ModelView, environment: Environment) -> tuple[ModelDeploymentSpec
 def children(
     view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int | None
 ) -> tuple[Manifest, ...]:
-    """Everything that serves the model; the policy first, so that no runtime is ever reachable without it."""
+    """Everything that serves the model; the policy first, so that no runtime is ever reachable without it, and the Deployment last."""
     configuration = environment.configuration
     return (
         sealed(network_policy(view.identity, configuration)),
@@ -65,20 +66,28 @@ def children(
 
 
 def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Decision:
-    wanted = wanted_replicas(view, spec, environment)
+    wanted, fetched = wanted_replicas(view, spec, environment), fetch(view, spec, profile, environment)
     manifests = children(view, spec, profile, environment, wanted.rendered)
-    if wanted.scaler:
+    if not fetched.done:
+        manifests = manifests[:-1]
+    elif wanted.scaler:
         manifests += (sealed(wanted.scaler),)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
     changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in manifests)))
-    replicas = replication(view, wanted, runtime_hash(view.identity, spec, profile, environment.configuration))
+    present = runtime_hash(view.identity, spec, profile, environment.configuration)
+    replicas = replication(view, wanted, fetched, present)
     written = _write(view, serving_status(view, spec, replicas, environment))
     return Decision(
-        (() if view.refusal else wanted.first) + changes + written.actions,
-        min(filter(None, (_look_again(replicas), wanted.look_again)), default=None),
-        (*(f"apply {action.manifest.resource.kind}" for action in changes), *written.reasons),
+        (() if view.refusal else wanted.first + fetched.actions) + changes + written.actions,
+        min(filter(None, (_look_again(replicas), wanted.look_again, fetched.look_again)), default=None),
+        (*map(_named, (*fetched.actions, *changes)), *written.reasons),
         scaled=wanted.scaled,
     )
+
+
+def _named(action: Action) -> str:
+    kind = action.manifest.resource.kind if isinstance(action, Apply) else ""
+    return f"apply {kind}" if kind else type(action).__name__.lower()
 
 
 def _change(view: ModelView, manifest: Manifest) -> Apply | None:

@@ -17,8 +17,10 @@ from easel_operator.core.resources import DEPLOYMENTS
 from .metadata import GRPC_PORT, METRICS_PORT, child_metadata
 
 CONTAINER = "runtime"
-DRAIN_SECONDS = 120
-"""How long a replica that stops may still work on what it has begun."""
+DRAIN_SECONDS = 300
+"""How long a replica that stops may still work on what it has begun; what its steps say would take longer is handed back at once."""
+EXIT_SECONDS = 30
+"""How long Triton may take to end after that."""
 LOAD_SECONDS = 1800
 """How long a model may take to load before its container is started anew."""
 
@@ -90,7 +92,7 @@ def _pod(
         "enableServiceLinks": False,
         "serviceAccountName": configuration.runtime_service_account,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": DRAIN_SECONDS,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + EXIT_SECONDS,
         "containers": [_container(owner, spec, profile, configuration, volumes)],
         "volumes": [volume.volume() for volume in volumes],
         **_placement(spec, profile),
@@ -128,9 +130,11 @@ def _container(
 
 def _environment(spec: ModelDeploymentSpec, profile: RuntimeProfile, http: int) -> list[dict[str, Any]]:
     manifest = {key: value for key, value in spec.to_manifest().items() if key not in _NOT_THE_RUNTIMES}
+    manifest["model"].pop("s3", None)  # it reaches no bucket
     return [
         {"name": "EASEL_MODEL_DEPLOYMENT", "value": json.dumps(manifest, sort_keys=True, separators=(",", ":"))},
         {"name": "EASEL_HTTP_PORT", "value": str(http)},
+        {"name": "EASEL_DRAIN_SECONDS", "value": str(DRAIN_SECONDS)},
         {"name": "HF_HUB_OFFLINE", "value": "1"},
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
         *profile.env,

@@ -26,7 +26,9 @@ from easel_api.tasks import Task
 from easel_operator.core.conditions import Says, not_ready, ready, reconciling, settle, stalled, unknown
 from easel_operator.core.decision import Environment, timestamp
 from easel_operator.core.observed import DeploymentCounts, Loaded, ModelView, NotLoaded, Pod, Problem, Trouble
+from easel_operator.core.pods import last_words
 
+from .fetching import Fetch
 from .replicas import LOADING, Wanted
 from .service import endpoint
 
@@ -36,6 +38,7 @@ class Replication:
     """How many replicas there are, and what the ones of the wanted template say."""
 
     wanted: Wanted
+    fetch: Fetch
     counts: DeploymentCounts | None
     pods: tuple[Pod, ...]
 
@@ -54,7 +57,8 @@ class Replication:
         """Whether there is nothing left to roll out."""
         counts = self.counts
         return (
-            counts is not None
+            self.fetch.done
+            and counts is not None
             and counts.current
             and (counts.replicas == counts.updated == counts.ready == self.desired)
         )
@@ -66,7 +70,9 @@ class Replication:
 
     @property
     def failure(self) -> Trouble | None:
-        """Why a replica did not load its model, when it said so."""
+        """Why the model was not fetched, or a replica did not load it, when it said so."""
+        if self.fetch.failed:
+            return self.fetch.trouble
         reports = [pod.probe.report for pod in self._waiting if isinstance(pod.probe, NotLoaded)]
         failed = [report for report in reports if report.reason != LOADING]
         return next((Trouble(report.reason, _text(report)) for report in failed), None) or self._last_words
@@ -82,11 +88,7 @@ class Replication:
 
     @property
     def _last_words(self) -> Trouble | None:
-        for pod in self._waiting:
-            reason, _, message = (pod.termination.message if pod.termination else "").strip().partition(": ")
-            if reason in ERRORS and message:
-                return Trouble(reason, message)
-        return None
+        return next((words for pod in self._waiting if (words := last_words(pod))), None)
 
     @property
     def trouble(self) -> Trouble | None:
@@ -110,10 +112,10 @@ def final(trouble: Trouble) -> bool:
     return error is not None and not error.retryable
 
 
-def replication(view: ModelView, wanted: Wanted, runtime_hash: str) -> Replication:
+def replication(view: ModelView, wanted: Wanted, fetch: Fetch, runtime_hash: str) -> Replication:
     """The replicas of the present template; what older ones say is of no interest."""
     current = tuple(pod for pod in view.pods if pod.runtime_hash == runtime_hash and not pod.deleting)
-    return Replication(wanted, view.counts, current)
+    return Replication(wanted, fetch, view.counts, current)
 
 
 def serving_status(
@@ -149,7 +151,7 @@ def stalled_status(view: ModelView, problem: Problem, environment: Environment) 
 
 
 def _conditions(view: ModelView, replicas: Replication) -> list[Says]:
-    said = [_ready(view, replicas), _model_loaded(replicas), *replicas.wanted.says]
+    said = [_ready(view, replicas), _model_loaded(replicas), *replicas.fetch.says, *replicas.wanted.says]
     failure = replicas.failure
     if failure and final(failure):
         said.append(stalled(failure.reason, failure.message))
@@ -167,14 +169,14 @@ def _ready(view: ModelView, replicas: Replication) -> Says:
         return ready("Serving", f"{replicas.ready} of {replicas.desired} replicas serve")
     reason, message = _wait(view, replicas)
     # Until the Deployment's controller has seen it nobody knows.
-    seen = view.refusal or (replicas.counts is not None and replicas.counts.current)
+    seen = view.refusal or not replicas.fetch.done or (replicas.counts is not None and replicas.counts.current)
     return not_ready(reason, message) if seen else unknown(reason, message)
 
 
 def _wait(view: ModelView, replicas: Replication) -> tuple[str, str]:
     if view.refusal:
         return view.refusal.reason, view.refusal.message
-    if found := replicas.failure or replicas.trouble:
+    if found := replicas.failure or replicas.fetch.trouble or replicas.trouble:
         return found.reason, found.message
     if replicas.desired == 0:
         return "ScalingDown", f"{replicas.counts.replicas if replicas.counts else 0} replicas stop"
@@ -191,7 +193,7 @@ def _model_loaded(replicas: Replication) -> Says:
         return says("False", "ScaledToZero")
     if replicas.up_to_date:
         return says("True", "Loaded", "the engine holds the model")
-    if failure := replicas.failure:
+    if failure := replicas.failure or replicas.fetch.trouble:
         return says("False", failure.reason, failure.message)
     return says("False", LOADING if replicas.loading else "NoReplica", "no replica of the present specification serves")
 

@@ -246,7 +246,7 @@ def _workers(cluster: FakeCluster, job: Raw) -> list[tuple[Reference, Raw]]:
 
 def _start_workers(cluster: FakeCluster) -> bool:
     for reference, job in cluster.of(JOBS):
-        workers, suspended = _workers(cluster, job), job["spec"]["suspend"]
+        workers, suspended = _workers(cluster, job), job["spec"].get("suspend", False)
         if _ended(job):
             continue
         if suspended and workers:
@@ -271,7 +271,7 @@ def _work(cluster: FakeCluster) -> bool:
     for reference, job in cluster.of(JOBS):
         owner = Reference(GENERATION_JOBS, reference.namespace, reference.name)
         running = any(raw.get("status") for _, raw in _workers(cluster, job))
-        if _ended(job) or job["spec"]["suspend"] or not running or owner not in cluster.objects:
+        if _ended(job) or job["spec"].get("suspend", False) or not running or owner not in cluster.objects:
             continue
         items = (cluster.objects[owner].get("status") or {}).get("items", {"total": 2, "succeeded": 0})
         if items["succeeded"] < items["total"]:
@@ -286,7 +286,10 @@ def _report(cluster: FakeCluster) -> bool:
     for reference, job in cluster.of(JOBS):
         owner = cluster.objects.get(Reference(GENERATION_JOBS, reference.namespace, reference.name), {})
         items = (owner.get("status") or {}).get("items", {})
-        if not _ended(job) and items and items["succeeded"] == items["total"] and _workers(cluster, job):
+        done = bool(items) and items["succeeded"] == items["total"]
+        if labels.MODEL_FETCH in job["metadata"]["labels"]:
+            done = any(raw.get("status") for _, raw in _workers(cluster, job))
+        if not _ended(job) and done and _workers(cluster, job):
             complete = {"type": "Complete", "status": "True", "lastTransitionTime": MOMENT}
             cluster.change(reference, status={"active": 0, "ready": 0, "conditions": [complete]})
             return True

@@ -12,10 +12,8 @@ from easel_api.base import NAME_PATTERN, OBJECT_NAME_PATTERN
 from easel_api.generationjob import (
     CLIP_FORMATS,
     COLOUR_PATTERN,
-    ENDPOINT_PATTERN,
     PICTURE_FORMATS,
     PREFIX_PATTERN,
-    REGION_PATTERN,
     VARIABLE_PATTERN,
     GenerationJob,
 )
@@ -26,6 +24,7 @@ from easel_api.modeldeployment import (
     PRODUCT_PATTERN,
     ModelDeployment,
 )
+from easel_api.s3 import ENDPOINT_PATTERN, REGION_PATTERN
 from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
 from easel_api.tasks import TAKES, Task
@@ -55,6 +54,7 @@ MATCHING: dict[str, list[str]] = {
         "pvc://models/sd",
         "pvc://models/a/../b",
         "pvc://models/",
+        "s3://models/sd15",
         "file://model",
     ],
 }

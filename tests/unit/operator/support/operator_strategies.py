@@ -26,6 +26,7 @@ from easel_operator.core.observed import (
     Termination,
     Trouble,
 )
+from easel_operator.core.resources import DEPLOYMENTS, JOBS
 from easel_operator.core.scaling.policy import Blind, Work
 
 TROUBLES = st.none() | st.sampled_from(
@@ -146,12 +147,31 @@ SCALINGS: st.SearchStrategy[dict[str, Any] | None] = st.sampled_from(
 """Idle times are longer than any clock of a test turns."""
 
 
+BUCKET = {"model": {"source": "s3://models/sd15"}, "cache": {"persistentVolumeClaim": "models"}}
+ENDS: st.SearchStrategy[list[dict[str, str]]] = st.sampled_from(
+    [[], [{"type": "Complete"}], [{"type": "Failed", "reason": "PodFailurePolicy", "message": "said its controller"}]]
+)
+
+
+@st.composite
+def fetched(draw: st.DrawFn, view: ModelView) -> ModelView:
+    """The same with whatever may have become of its fetch Job."""
+    job = view.children.get(JOBS.kind)
+    if job is None:
+        return view
+    told = [end | {"status": "True", "lastTransitionTime": "2026-01-02T03:04:00Z"} for end in draw(ENDS)]
+    made = replace(job, body=job.body | {"status": {"conditions": told}}, deleting=draw(st.booleans()))
+    return replace(
+        view, children=view.children | {JOBS.kind: made}, fetch_pods=tuple(draw(st.lists(pods(), max_size=2)))
+    )
+
+
 @st.composite
 def model_views(draw: st.DrawFn) -> ModelView:
-    scaling = draw(SCALINGS)
+    scaling, source = draw(SCALINGS), draw(st.sampled_from([{}, {}, BUCKET]))
     scaled = {"scaling": scaling} if scaling else {"replicas": draw(st.integers(0, 3))}
     profile = draw(st.sampled_from(["default", "default", "unknown"]))
-    view = model_view(model_spec(runtimeProfile=profile, **scaled), refusal=draw(REFUSALS))
+    view = model_view(model_spec(runtimeProfile=profile, **scaled, **source), refusal=draw(REFUSALS))
     view = replace(
         view,
         work=draw(st.builds(Work, st.integers(0, 3), st.none() | st.floats(0, 900), st.booleans())),
@@ -160,8 +180,8 @@ def model_views(draw: st.DrawFn) -> ModelView:
     if profile == "default" and draw(st.booleans()):
         made = after(view, decide(view, environment()))
         assert isinstance(made, ModelView)
-        view = made
-    if view.children:
+        view = draw(fetched(made))
+    if DEPLOYMENTS.kind in view.children:
         view = replace(view, counts=draw(st.builds(DeploymentCounts, st.booleans(), *[st.integers(0, 3)] * 3)))
     return replace(view, pods=tuple(draw(st.lists(pods(HASHES), max_size=3))))
 

@@ -1,0 +1,228 @@
+"""The fetch Job: brings a model from a bucket into its cache before a replica, and a GPU, is asked for.
+
+Until it has, the Deployment stays as it is: a revision that cannot be fetched never takes down the one that serves.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from easel_api.conditions import ConditionType
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_operator.core import labels
+from easel_operator.core.actions import Action, Apply, Delete, Manifest
+from easel_operator.core.conditions import Says
+from easel_operator.core.configuration import Configuration, RuntimeProfile
+from easel_operator.core.decision import Environment, parse_timestamp
+from easel_operator.core.manifests import digest, sealed
+from easel_operator.core.observed import Child, Identity, ModelView, Trouble
+from easel_operator.core.parsing import batch_job_of
+from easel_operator.core.pods import last_words
+from easel_operator.core.podtemplates import (
+    Mounted,
+    claims,
+    container_security,
+    credentials,
+    owner_reference,
+    pod_security,
+    scratch,
+)
+from easel_operator.core.resources import JOBS, MODEL_DEPLOYMENTS, Reference
+
+CONTAINER = "fetch"
+BACKOFF_LIMIT = 6
+"""Failed tries with growing pauses, ten minutes together."""
+FINAL_EXIT_CODES = (2,)
+"""The bucket holds nothing, or what may not be loaded: to download it once more would show the same."""
+AGAIN = timedelta(minutes=10)
+"""How long after its end a Job that failed is made anew: a bucket may be filled, a claim cleared."""
+RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+"""It holds a few parts of a file at a time; the page cache of what it writes counts, too, and is given back."""
+MAX_NAME = 63
+"""Characters of a batch Job's name."""
+FETCHING = "Fetching"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """How far it is."""
+
+    done: bool = True
+    actions: tuple[Action, ...] = ()
+    says: tuple[Says, ...] = ()
+    trouble: Trouble | None = None
+    """Why it is not done, or is not yet."""
+    failed: bool = False
+    look_again: float | None = None
+
+
+def fetch_name(model: str) -> str:
+    """Name of the batch Job."""
+    name = f"{model}-fetch"
+    return name if len(name) <= MAX_NAME else f"{model[:48]}-{digest([model])[:8]}-fetch"
+
+
+def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Fetch:
+    """What there is to do, and to say, about what a model has in a bucket."""
+    child = view.children.get(JOBS.kind)
+    ours = child if child and child.owner_uid == view.identity.uid else None
+    if not spec.fetched_sources():
+        return Fetch(actions=_removed(view, ours))
+    if child and not ours:
+        return _underway("NameTaken", f"a batch Job {child.name} is not this model's; the model waits until it is gone")
+    manifest = fetch_job(view.identity, spec, profile, environment.configuration)
+    if ours is None:
+        if view.refusal:
+            return _underway(view.refusal.reason, view.refusal.message, failed=True)
+        return _underway(FETCHING, _from(spec), actions=(Apply(sealed(manifest)),))
+    if ours.deleting or _fetches(ours.body) != _fetches(manifest.body):
+        return _underway(FETCHING, "an earlier fetch Job ends", actions=_removed(view, ours))
+    return _judged(view, spec, ours, environment)
+
+
+def _judged(view: ModelView, spec: ModelDeploymentSpec, child: Child, environment: Environment) -> Fetch:
+    job = batch_job_of(child.body)
+    if job.complete:
+        return Fetch(says=(Says(ConditionType.MODEL_CACHED, "True", "Fetched", "the cache holds the model"),))
+    said = [words for pod in sorted(view.fetch_pods, key=lambda pod: pod.created) if (words := last_words(pod))]
+    if job.failure:
+        why = said[-1] if said else job.failure
+        left = (parse_timestamp(job.finished_at) + AGAIN - environment.now).total_seconds()
+        again = _removed(view, child) if left <= 0 else ()
+        return _underway(why.reason, why.message, actions=again, failed=True, look_again=max(0.0, left))
+    if trouble := next((pod.trouble for pod in view.fetch_pods if pod.trouble), None):
+        return _underway(trouble.reason, trouble.message, failed=True)
+    if said:
+        return _underway(said[-1].reason, said[-1].message, failed=True)
+    return _underway(FETCHING, _from(spec))
+
+
+def _underway(
+    reason: str,
+    message: str,
+    *,
+    actions: tuple[Action, ...] = (),
+    failed: bool = False,
+    look_again: float | None = None,
+) -> Fetch:
+    says = (Says(ConditionType.MODEL_CACHED, "False", reason, message),)
+    return Fetch(
+        done=False,
+        actions=actions,
+        says=says,
+        trouble=Trouble(reason, message),
+        failed=failed,
+        look_again=look_again,
+    )
+
+
+def _from(spec: ModelDeploymentSpec) -> str:
+    return f"fetches {', '.join(spec.fetched_sources())}; the Job's log tells how far it is"
+
+
+def _removed(view: ModelView, job: Child | None) -> tuple[Action, ...]:
+    if job is None or job.deleting:
+        return ()
+    return (Delete(Reference(JOBS, view.identity.namespace, job.name), job.uid),)
+
+
+def _fetches(job: dict[str, Any]) -> str:
+    return str(job["metadata"].get("annotations", {}).get(labels.FETCHES, ""))
+
+
+def fetch_job(
+    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+) -> Manifest:
+    """Renders the batch Job."""
+    told = _told(spec)
+    return Manifest(
+        JOBS,
+        {
+            "apiVersion": JOBS.api_version,
+            "kind": JOBS.kind,
+            "metadata": {
+                "name": fetch_name(owner.name),
+                "namespace": owner.namespace,
+                "labels": labels.of_fetch(owner.name),
+                "annotations": {labels.FETCHES: digest(told)},
+                "ownerReferences": [
+                    owner_reference(MODEL_DEPLOYMENTS.api_version, MODEL_DEPLOYMENTS.kind, owner.name, owner.uid)
+                ],
+            },
+            "spec": {
+                "completions": 1,
+                "parallelism": 1,
+                "backoffLimit": BACKOFF_LIMIT,
+                "podFailurePolicy": {
+                    "rules": [
+                        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                        {
+                            "action": "FailJob",
+                            "onExitCodes": {
+                                "containerName": CONTAINER,
+                                "operator": "In",
+                                "values": list(FINAL_EXIT_CODES),
+                            },
+                        },
+                    ]
+                },
+                "template": {
+                    "metadata": {"labels": labels.of_fetch(owner.name)},
+                    "spec": _pod(owner, spec, profile, configuration, told),
+                },
+            },
+        },
+    )
+
+
+def _told(spec: ModelDeploymentSpec) -> dict[str, Any]:
+    """The part of a spec that says what is fetched."""
+    manifest = spec.to_manifest()
+    return {key: manifest[key] for key in ("model", "adapters", "cache") if key in manifest}
+
+
+def _pod(
+    owner: Identity,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    configuration: Configuration,
+    told: dict[str, Any],
+) -> dict[str, Any]:
+    written = [spec.cache.persistent_volume_claim] if spec.cache else []
+    volumes = [scratch("tmp", "/tmp", "1Gi"), *credentials(spec.model.s3), *claims((), written)]  # noqa: S108 - an emptyDir of the pod's own
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "serviceAccountName": configuration.runtime_service_account,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": 30,
+        "containers": [_container(owner, profile, volumes, told)],
+        "volumes": [volume.volume() for volume in volumes],
+        # The claim may be of nodes like the runtime's; a GPU is not asked for.
+        **({"nodeSelector": profile.node_selector} if profile.node_selector else {}),
+        **({"tolerations": list(profile.tolerations)} if profile.tolerations else {}),
+    }
+
+
+def _container(
+    owner: Identity, profile: RuntimeProfile, volumes: list[Mounted], told: dict[str, Any]
+) -> dict[str, Any]:
+    environment = {
+        "EASEL_MODEL_DEPLOYMENT": json.dumps(told, sort_keys=True, separators=(",", ":")),
+        "EASEL_OWNER": owner.name,
+        "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
+    }
+    return {
+        "name": CONTAINER,
+        "image": profile.image,
+        "imagePullPolicy": profile.image_pull_policy,
+        "command": ["python", "-m", "easel_inference.serving.fetching"],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "resources": RESOURCES,
+        "securityContext": container_security(),
+        "volumeMounts": [volume.mount() for volume in volumes],
+    }

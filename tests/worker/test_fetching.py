@@ -1,0 +1,230 @@
+"""A model from a bucket into a cache, with a real S3 server and the miniature's own weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easel_api.errors import Cancelled, EaselError, InvalidInput, NotFound, QuotaExhausted, UnsafeModel
+from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.s3 import S3Access
+from easel_inference import miniature
+from easel_inference.artifacts.s3 import Listed, S3Store
+from easel_inference.engine.folders import digest_of
+from easel_inference.engine.inspection import check
+from easel_inference.engine.sources import model_folder
+from easel_inference.serving import fetching
+from easel_inference.serving.fetching import File, Progress, fetch, sources_of
+
+pytestmark = pytest.mark.s3
+
+BASE = miniature.WEIGHTS / "base"
+
+
+def upload(bucket: Any, folder: Path = BASE, prefix: str = "sd/mini/") -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            bucket.client.upload_file(str(path), bucket.name, prefix + path.relative_to(folder).as_posix())
+
+
+def spec_of(bucket: Any, **model: Any) -> ModelDeploymentSpec:
+    source = {"source": f"s3://{bucket.name}/sd/mini", "s3": {"endpoint": bucket.endpoint}}
+    return ModelDeploymentSpec.model_validate({"model": source | model, "cache": {"persistentVolumeClaim": "cache"}})
+
+
+class Counted(S3Store):
+    """Says what was downloaded."""
+
+    def __init__(self, bucket: Any) -> None:
+        super().__init__(S3Access(endpoint=bucket.endpoint), bucket.name, bucket.credentials, threading.Event())
+        self.downloaded: list[str] = []
+
+    def download(self, item: Listed, sink: Any) -> None:
+        if sink.size < item.size:
+            self.downloaded.append(item.key)
+        super().download(item, sink)
+
+
+def fetched(bucket: Any, claims: Path, spec: ModelDeploymentSpec | None = None, owner: str = "studio") -> list[str]:
+    """What had to be downloaded."""
+    (source,) = sources_of(spec or spec_of(bucket), claims)
+    store = Counted(bucket)
+    fetch(source, store, "sd/mini", owner, threading.Event())
+    return store.downloaded
+
+
+def left(claims: Path) -> list[str]:
+    """Folders in the cache beside those that are whole."""
+    return [path.name for path in claims.glob("cache/easel-models/.*")]
+
+
+def test_a_folder_is_there_as_it_was_uploaded_and_the_runtime_finds_it(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/unet/", Body=b"")  # some consoles' sign of a folder
+    bucket.client.put_object(Bucket=bucket.name, Key="sd/miniature-of-another", Body=b"x")
+    spec = spec_of(bucket, digest=digest_of(BASE))
+    with pytest.raises(NotFound, match="was not fetched"):
+        check(spec, tmp_path)
+    assert fetched(bucket, tmp_path, spec)
+    assert digest_of(model_folder(spec, tmp_path)) == digest_of(BASE)
+    assert check(spec, tmp_path).model.digest == digest_of(BASE)
+    assert left(tmp_path) == []
+    assert fetched(bucket, tmp_path, spec) == [], "what is there is not fetched again"
+
+
+def test_another_digest_is_refused_by_both_and_leaves_nothing(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    spec = spec_of(bucket, digest="sha256:" + "0" * 64)
+    with pytest.raises(InvalidInput, match="not the one that was pinned"):
+        fetched(bucket, tmp_path, spec)
+    assert list((tmp_path / "cache/easel-models").iterdir()) == []
+
+
+def test_what_could_run_code_never_gets_into_the_cache(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/unet/pytorch_model.bin", Body=b"pickle")
+    with pytest.raises(UnsafeModel):
+        fetched(bucket, tmp_path)
+    assert list((tmp_path / "cache/easel-models").iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["sd/mini/../../escaped.json", "sd/mini//etc/passwd", "sd/mini/a\nb"])
+def test_a_key_that_is_no_path_in_the_folder_is_refused(bucket: Any, tmp_path: Path, key: str) -> None:
+    with pytest.raises(InvalidInput, match="no path in a folder"):
+        fetching._files("s3://x/sd/mini", [Listed(key, 1, "e")], "sd/mini/")
+
+
+def test_an_empty_prefix_is_named(bucket: Any, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nothing is in the bucket") as caught:
+        fetched(bucket, tmp_path)
+    assert caught.value.where == f"s3://{bucket.name}/sd/mini"
+
+
+def test_a_try_that_was_stopped_goes_on_where_it_was(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    (source,) = sources_of(spec_of(bucket), tmp_path)
+    stop, store = threading.Event(), Counted(bucket)
+    half = 0
+
+    def download(item: Listed, sink: Any) -> None:
+        nonlocal half
+        half += 1
+        if half == 4:
+            sink.take(bucket.bytes_of(item.key)[:100])
+            stop.set()
+        Counted.download(store, item, sink)
+
+    store.download = download  # type: ignore[method-assign]  # the fault
+    with pytest.raises(Cancelled):
+        fetch(source, store, "sd/mini", "studio", stop)
+    before = store.downloaded
+    again = fetched(bucket, tmp_path)
+    assert set(again).isdisjoint(before[:3])
+    assert digest_of(source.folder) == digest_of(BASE)
+
+
+def test_a_source_that_changed_between_two_tries_is_not_mixed(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    (source,) = sources_of(spec_of(bucket), tmp_path)
+    stop = threading.Event()
+    store = Counted(bucket)
+    store.download = lambda item, sink: stop.set() or Counted.download(store, item, sink)  # type: ignore[method-assign,func-returns-value]  # the fault
+    with pytest.raises(Cancelled):
+        fetch(source, store, "sd/mini", "studio", stop)
+    assert len(left(tmp_path)) == 1
+    config = json.loads((BASE / "unet/config.json").read_text()) | {"_note": "changed"}
+    bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/unet/config.json", Body=json.dumps(config).encode())
+    fetched(bucket, tmp_path)
+    assert json.loads((source.folder / "unet/config.json").read_text())["_note"] == "changed"
+    assert left(tmp_path) == []
+
+
+def test_a_cached_folder_that_is_not_what_it_was_is_fetched_anew(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    spec = spec_of(bucket, digest=digest_of(BASE))
+    fetched(bucket, tmp_path, spec)
+    weights = next(model_folder(spec, tmp_path).rglob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert fetched(bucket, tmp_path, spec)
+    assert digest_of(model_folder(spec, tmp_path)) == digest_of(BASE)
+
+
+def test_two_deployments_of_one_model_share_its_folder(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    threads = [
+        threading.Thread(target=fetched, args=(bucket, tmp_path), kwargs={"owner": owner}) for owner in ("one", "two")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (folder,) = (tmp_path / "cache/easel-models").iterdir()
+    assert digest_of(folder) == digest_of(BASE)
+
+
+def test_a_disk_that_has_no_room_is_named_before_the_download(bucket: Any, tmp_path: Path) -> None:
+    (source,) = sources_of(spec_of(bucket), tmp_path)
+    with pytest.raises(QuotaExhausted, match="the cache is full") as caught:
+        fetching._check_room(source, tmp_path, {"a": Listed("a", 10**18, "e")})
+    assert "1000000000.0 GB needed" in caught.value.found
+
+
+def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
+    # The device that answers every write with "no space left".
+    full = File(Path("/dev/full"), Progress("s3://models/sd", 1, threading.Event()))
+    with pytest.raises(QuotaExhausted, match="the cache is full"):
+        full.take(b"x" * 2**20)
+
+
+def run(bucket: Any, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "claims/cache").mkdir(parents=True, exist_ok=True)
+    variables = {
+        "EASEL_MODEL_DEPLOYMENT": spec_of(bucket).model_dump_json(by_alias=True, exclude_none=True),
+        "EASEL_OWNER": "studio",
+        "EASEL_CLAIMS_DIR": str(tmp_path / "claims"),
+        "EASEL_CREDENTIALS_DIR": str(tmp_path / "none"),
+        "EASEL_TERMINATION_LOG": str(tmp_path / "last-words"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "easel_inference.serving.fetching"],
+        env=os.environ | bucket.environment | variables | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_command_says_what_it_did(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    done = run(bucket, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"s3://{bucket.name}/sd/mini is there" in done.stderr
+    assert bucket.secret_key not in done.stderr
+    assert not (tmp_path / "last-words").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "reason"),
+    [
+        ({}, 2, NotFound),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, 3, EaselError),
+        ({"EASEL_MODEL_DEPLOYMENT": "{}"}, 2, InvalidInput),
+    ],
+)
+def test_the_commands_last_words_are_the_reason(
+    bucket: Any, tmp_path: Path, environment: dict[str, str], code: int, reason: type[EaselError]
+) -> None:
+    done = run(bucket, tmp_path, **environment)
+    assert done.returncode == code, done.stderr
+    words = (tmp_path / "last-words").read_text()
+    assert words.startswith("AuthConfig: spec.model.s3" if reason is EaselError else f"{reason.reason}: ")
+    assert "Traceback" not in done.stderr
+    assert "wrong" not in words.lower().replace("wrong way", "") or code == 2
