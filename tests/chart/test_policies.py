@@ -15,11 +15,12 @@ from easel_installed.chart import Helm
 OPERATOR, TEST = "Deployment.easel-system.easel-operator", "Pod.easel-system.easel-operator-test"
 RUNTIME, WORKER, WORKERS_POD = "Deployment.art.studio", "Job.art.mugs", "Pod.art.mugs"
 
+FETCHER, FETCHERS_POD = "Job.art.studio-fetch", "Pod.art.studio-fetch"
 EXPLAINED = {
     "CKV_K8S_8": ({TEST}, "liveness: helm's test runs once and ends"),
     "CKV_K8S_9": ({TEST}, "readiness: helm's test serves nobody"),
     "CKV_K8S_11": (
-        {OPERATOR, TEST, RUNTIME, WORKER},
+        {OPERATOR, TEST, RUNTIME, WORKER, FETCHER},
         "no CPU limit: it would throttle a container while the node idles; requests and memory limits are set",
     ),
     "CKV_K8S_15": (
@@ -39,8 +40,8 @@ EXPLAINED = {
         "digests are the platform's to set, by image.digest and runtimeProfiles: a chart is written before its images are built",
     ),
     "CKV2_K8S_6": (
-        {TEST, WORKERS_POD},
-        "no NetworkPolicy: a worker or a test opens no port, and where a worker's bucket is only its job knows",
+        {TEST, WORKERS_POD, FETCHERS_POD},
+        "no NetworkPolicy: they open no port, and where a bucket is only the job or the model that names it knows",
     ),
 }
 """Check of checkov by id: which objects do not pass it, and why it does not hold for them."""

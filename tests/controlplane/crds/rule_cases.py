@@ -212,9 +212,9 @@ CREATING = [
         named(model(), "d3"),
         named(model(), "3d"),
     ),
-    mdep(f"{FILE} builtin:// or pvc://", model(model={"source": "pvc://models/sd"}), model(model={"source": "file:///sd"})),
+    mdep(f"{FILE} builtin://, pvc:// or s3://", model(model={"source": "pvc://models/sd"}), model(model={"source": "file:///sd"})),
     mdep(
-        f"{FILE} builtin:// or pvc://", model(adapters=[MOTION]), model(adapters=[MOTION | {"source": "file:///motion"}])
+        f"{FILE} builtin://, pvc:// or s3://", model(adapters=[MOTION]), model(adapters=[MOTION | {"source": "file:///motion"}])
     ),
     mdep(
         NO_CLIMBING, model(model={"source": "pvc://models/a..b"}), model(model={"source": "pvc://models/a/../../b"})
