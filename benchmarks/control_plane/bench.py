@@ -204,10 +204,30 @@ async def measure(
     return found
 
 
-def verdicts(
-    found: dict[str, Figures], contract: dict[str, Any], sizes: list[int]
-) -> list[tuple[str, float, float, bool]]:
-    """Each figure of the contract: its name, its value, its limit and whether it holds."""
+@dataclass(frozen=True)
+class Verdict:
+    """A figure beside what the contract says of it."""
+
+    name: str
+    value: float
+    average: float
+    spread: float
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within its limit."""
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        usual = abs(self.value - self.average) <= self.spread
+        word = "holds" if self.holds and usual else "holds, unlike before" if self.holds else "[red]broken[/red]"
+        was = f"before {self.average:g} ± {self.spread:g}"
+        return f"{word}  {self.name} = {self.value:.1f}; {was}, limit {self.limit:g}"
+
+
+def verdicts(found: dict[str, Figures], contract: dict[str, Any], sizes: list[int]) -> list[Verdict]:
+    """Each figure of the contract."""
     ours, first, last = found["easel"], str(sizes[1]), str(sizes[-1])
     figures = {
         "apply_to_job_p50_ms": ours.p50_ms[last],
@@ -221,7 +241,7 @@ def verdicts(
         "restart_cpu_s": ours.restart_cpu_s,
         "restart_memory_mb": ours.restart_memory_mb,
     }
-    return [(name, value, contract[name]["limit"], value <= contract[name]["limit"]) for name, value in figures.items()]
+    return [Verdict(name, value, **contract[name]) for name, value in figures.items()]
 
 
 def table(found: dict[str, Figures]) -> Table:
@@ -267,10 +287,10 @@ def main() -> int:
     (OUT / "control_plane.json").write_text(json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
     console.print(table(found))
     held = verdicts(found, yaml.safe_load((HERE / "contract.yaml").read_text()), sizes)
-    for name, value, limit, holds in held:
-        console.print(f"{'holds' if holds else '[red]broken[/red]'}  {name} = {value:.1f}, limit {limit:g}")
+    for verdict in held:
+        console.print(verdict)
     console.print(f"{time.monotonic() - began:.0f} s")
-    return 0 if all(holds for *_, holds in held) else 1
+    return 0 if all(verdict.holds for verdict in held) else 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from easel_operator.ports.metrics import Result
 
 
 class PrometheusMetrics:
-    """Implements `ports.metrics.Metrics`; `namespace` and `deployment` name models that are scaled by demand, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
+    """Implements `ports.metrics.Metrics`; `namespace` and `deployment` name models, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -133,9 +133,15 @@ class PrometheusMetrics:
         self._replicas.labels(model.namespace, model.name).set(replicas)
         self._active.labels(model.namespace, model.name).set(int(active))
 
+    def unscaled(self, model: Key) -> None:
+        """A model is scaled by nobody any more."""
+        for metric in (self._replicas, self._ready, self._active):
+            _drop(metric, (model.namespace, model.name))
+
     def forget(self, model: Key) -> None:
         """A model is not ours any more."""
-        for metric in (self._items, self._backlog, self._requested, self._replicas, self._ready, self._active):
+        self.unscaled(model)
+        for metric in (self._items, self._backlog, self._requested):
             _drop(metric, (model.namespace, model.name))
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:

@@ -33,13 +33,16 @@ class Metrics(Protocol):
         """Whether this process is the leader."""
 
     def work(self, model: Key, work: Work, requested: float) -> None:
-        """What jobs ask of a model that is scaled by demand, and GPU-seconds that they have asked for since the last call."""
+        """What jobs ask of a model, and GPU-seconds that they have asked for since the last call."""
 
     def scaled(self, model: Key, replicas: int, ready: int, *, active: bool) -> None:
         """How many replicas a model was given, how many of them serve, and whether its demand is known."""
 
+    def unscaled(self, model: Key) -> None:
+        """A model is scaled by nobody any more."""
+
     def forget(self, model: Key) -> None:
-        """A model is gone, or scaled by nobody, or by another leader."""
+        """A model is gone, or another leader's."""
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase, and the age in seconds of the oldest one that has not begun."""

@@ -1,4 +1,4 @@
-"""What jobs ask of their models, added up, and what is remembered of each model that is scaled by demand.
+"""What jobs ask of their models, added up and counted, and what is remembered of each model that is scaled by demand.
 
 It belongs to the reconcile loop's thread. Only a leader fills it: another one's view would be as good and counts twice.
 """
@@ -41,16 +41,18 @@ class Demands:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._scaled: dict[Key, Scaled] = {}
+        self._known: set[Key] = set()
+        """Models that there are."""
         self.clear(())
 
     def clear(self, unseen: Iterable[Key]) -> None:
         """Begin anew, with jobs that are there and were not looked at yet."""
-        for model in self._scaled:
+        for model in self._known:
             self._metrics.forget(model)
         self._unseen = set(unseen)
         self._jobs: dict[Key, JobWork] = {}
         self._totals: defaultdict[Key, _Total] = defaultdict(_Total)
-        self._scaled = {}
+        self._scaled, self._known = {}, set()
         self._answers: dict[str, float | Blind | None] = {}
 
     def put(self, job: Key, work: JobWork | None) -> Key | None:
@@ -67,7 +69,7 @@ class Demands:
             self._totals[_model(job, work)].add(work)
         new = work is not None and not inherited and (before is None or before.gpu_seconds is None)
         requested = (work.gpu_seconds or 0.0) if work and new else 0.0
-        for model in touched & set(self._scaled):
+        for model in touched & self._known:
             self._metrics.work(model, self.work(model), requested if work and model == _model(job, work) else 0.0)
         return next((model for model in touched if bool(self._totals[model].jobs) != worked[model]), None)
 
@@ -80,16 +82,23 @@ class Demands:
             complete=not self._unseen,
         )
 
+    def gone(self, model: Key) -> None:
+        """There is no such model any more."""
+        self._scaled.pop(model, None)
+        self._known.discard(model)
+        self._metrics.forget(model)
+
     def scaled(self, model: Key, scaled: Scaled | None) -> bool:
         """Remember a decision; whether Prometheus must be asked something that it was not asked before."""
+        if model not in self._known:
+            self._known.add(model)
+            self._metrics.work(model, self.work(model), 0.0)
         before = self._scaled.pop(model, None)
         if scaled is None:
             if before:
-                self._metrics.forget(model)
+                self._metrics.unscaled(model)
             return False
         self._scaled[model] = scaled
-        if before is None:
-            self._metrics.work(model, self.work(model), 0.0)
         self._metrics.scaled(model, scaled.replicas, scaled.ready, active=scaled.active)
         return scaled.query is not None and (before is None or before.query != scaled.query)
 

@@ -174,7 +174,9 @@ class Operator:
         if not self._leadership.led:
             return False
         if key.resource == MODEL_DEPLOYMENTS:
-            if self._demands.scaled(key, decision.scaled if decision else None):
+            if decision is None:
+                self._demands.gone(key)
+            elif self._demands.scaled(key, decision.scaled):
                 self._measuring.ask_soon()
             return False
         if model := self._demands.put(key, decision.work if decision else None):

@@ -180,7 +180,7 @@ def test_work_that_an_earlier_leader_counted_is_not_counted_again() -> None:
     assert metrics.registry.get_sample_value(*requested) == 4.0
 
 
-def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
+def test_metrics_tell_of_the_work_of_each_model_and_of_the_scaling_of_those_that_are_scaled() -> None:
     metrics = PrometheusMetrics()
     demands = Demands(metrics)
 
@@ -189,8 +189,10 @@ def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
 
     demands.put(job("a"), JobWork("studio", 2, 10.0))
     assert told("easel_backlog_gpu_seconds") is None
-    assert demands.scaled(STUDIO, Scaled(1, 0, active=False, query="q"))
+    assert not demands.scaled(STUDIO, None)
     assert (told("easel_backlog_gpu_seconds"), told("easel_backlog_items")) == (10.0, 2)
+    assert told("easel_scaling_replicas") is None
+    assert demands.scaled(STUDIO, Scaled(1, 0, active=False, query="q"))
     assert (told("easel_scaling_replicas"), told("easel_scaling_active")) == (1, 0)
     assert told("easel_requested_gpu_seconds_total") == 0.0
     demands.put(job("b"), JobWork("studio", 1, 4.0))
@@ -203,6 +205,10 @@ def test_metrics_tell_of_models_that_are_scaled_and_of_no_others() -> None:
     assert demands.scaled(STUDIO, Scaled(1, 0, active=True, query="another"))
     demands.scaled(STUDIO, None)
     assert told("easel_scaling_replicas") is None
+    assert told("easel_backlog_items") == 2
+    demands.scaled(STUDIO, Scaled(1, 0, active=True))
+    demands.gone(STUDIO)
+    assert told("easel_backlog_items") is None
     demands.scaled(STUDIO, Scaled(1, 0, active=True))
     demands.clear(())
     assert told("easel_scaling_active") is None
