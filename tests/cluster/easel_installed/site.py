@@ -131,6 +131,7 @@ class Site:
             ("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=easel-operator", "--tail=60"),
             ("logs", "-n", self.namespace, "-l", "app.kubernetes.io/name=easel-runtime", "--tail=40", "--prefix"),
             ("logs", "-n", self.namespace, "-l", "app.kubernetes.io/name=easel-worker", "--tail=40", "--prefix"),
+            ("logs", "-n", self.namespace, "-l", "app.kubernetes.io/name=easel-fetcher", "--tail=40", "--prefix"),
             ("logs", "-n", self.namespace, "-l", "app.kubernetes.io/name=easel-runtime", "--tail=40", "--previous"),
             ("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=easel-operator", "--tail=40", "--previous"),
         ]
