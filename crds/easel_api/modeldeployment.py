@@ -445,6 +445,15 @@ class ModelFailure(ApiModel):
     time: Annotated[str, Field(max_length=40, description="When, RFC 3339 in UTC.")] = ""
 
 
+class PreviousRevision(ApiModel):
+    """An older specification that still serves, while the present one does not, or not everywhere yet."""
+
+    digest: Annotated[
+        str, Field(max_length=71, description="sha256 over its model folder's files; empty while unknown.")
+    ] = ""
+    replicas: Annotated[int, Field(ge=0, description="Pods of it that serve.")] = 0
+
+
 class ModelDeploymentStatus(ApiModel):
     """The observed state."""
 
@@ -459,6 +468,12 @@ class ModelDeploymentStatus(ApiModel):
     model: Annotated[LoadedModel | None, Field(description="What the engine loaded.")] = None
     endpoint: Annotated[str, Field(max_length=300, description="gRPC address of the headless Service, HOST:PORT.")] = ""
     last_failure: Annotated[ModelFailure | None, Field(description="Why the model does not serve.")] = None
+    previous: Annotated[
+        PreviousRevision | None,
+        Field(
+            description="What serves of an older specification, beside the present one or in its place; else absent."
+        ),
+    ] = None
     scaling: Annotated[ScalingStatus | None, Field(description="What scaling remembers.")] = None
 
 

@@ -13,6 +13,9 @@ from easel_installed.counting import Counting
 from easel_installed.site import RUNTIME, Site
 from easel_installed.waiting import until
 
+from easel_inference import miniature
+from easel_inference.engine.folders import digest_of
+
 pytestmark = pytest.mark.cluster
 
 KIND = "modeldeployments.easel.dev"
@@ -100,6 +103,8 @@ def test_a_revision_that_cannot_be_loaded_never_takes_down_the_one_that_serves(s
     assert said["Stalled"] == ("True", "InvalidInput")
     assert "spec.model.digest" in status(site, model)["lastFailure"]["message"]
     assert before < names(site, model)
+    digest = digest_of(miniature.WEIGHTS / "base")
+    assert status(site, model)["previous"] == {"digest": digest, "replicas": 1}
 
     change(site, model, {"model": {"digest": None}})
     until("the failure to be over", lambda: "lastFailure" not in status(site, model), seconds=120)

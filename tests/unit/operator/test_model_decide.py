@@ -146,6 +146,16 @@ def test_while_only_an_older_template_serves_the_present_one_is_not_loaded() -> 
     assert said(decide(rolling, environment()))["ModelLoaded"] == ("False", "NoReplica")
 
 
+def test_what_serves_of_an_older_specification_is_told_as_long_as_it_does() -> None:
+    older = running("studio-9", runtime_hash="before", probe=replace(LOADED, digest="sha256:9"))
+    view = serving(replicas=2, ready=1, probe=LOADED)
+    beside = replace(view, pods=(*view.pods, older, pod("studio-8", runtime_hash="before")))
+    assert status_of(decide(beside, environment()))["previous"] == {"digest": "sha256:9", "replicas": 1}
+    assert "previous" not in status_of(decide(view, environment()))
+    going = replace(view, pods=(*view.pods, replace(older, deleting=True)))
+    assert "previous" not in status_of(decide(going, environment()))
+
+
 def test_a_replica_that_fails_beside_one_that_serves_takes_nothing_away() -> None:
     view = serving(replicas=2, ready=1)
     failing = pod("studio-1", runtime_hash=hash_of(view), running=True, probe=probe("UnsafeModel"))

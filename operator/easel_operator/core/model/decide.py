@@ -23,7 +23,17 @@ PROBE_SECONDS = 5.0
 UNANSWERED_SECONDS = 60.0
 """How soon a runtime that serves and does not answer is asked again."""
 
-FIELDS = ("observed_generation", "conditions", "tasks", "replicas", "model", "endpoint", "last_failure", "scaling")
+FIELDS = (
+    "observed_generation",
+    "conditions",
+    "tasks",
+    "replicas",
+    "model",
+    "endpoint",
+    "last_failure",
+    "previous",
+    "scaling",
+)
 
 
 def decide(view: ModelView, environment: Environment) -> Decision:

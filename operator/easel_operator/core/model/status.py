@@ -18,6 +18,7 @@ from easel_api.modeldeployment import (
     ModelDeploymentStatus,
     ModelFailure,
     ModelMemory,
+    PreviousRevision,
     Replicas,
     ShapePeak,
     StepCost,
@@ -41,6 +42,8 @@ class Replication:
     fetch: Fetch
     counts: DeploymentCounts | None
     pods: tuple[Pod, ...]
+    older: tuple[Pod, ...] = ()
+    """Replicas of earlier templates that serve."""
 
     @property
     def desired(self) -> int:
@@ -113,9 +116,11 @@ def final(trouble: Trouble) -> bool:
 
 
 def replication(view: ModelView, wanted: Wanted, fetch: Fetch, runtime_hash: str) -> Replication:
-    """The replicas of the present template; what older ones say is of no interest."""
-    current = tuple(pod for pod in view.pods if pod.runtime_hash == runtime_hash and not pod.deleting)
-    return Replication(wanted, fetch, view.counts, current)
+    """The replicas, those of the present template apart; older ones are of interest as long as they serve, and are not blamed."""
+    staying = [pod for pod in view.pods if not pod.deleting]
+    current = tuple(pod for pod in staying if pod.runtime_hash == runtime_hash)
+    older = tuple(pod for pod in staying if pod.runtime_hash != runtime_hash and pod.ready)
+    return Replication(wanted, fetch, view.counts, current, older)
 
 
 def serving_status(
@@ -132,6 +137,7 @@ def serving_status(
         model=_model(view, replicas),
         endpoint=endpoint(view.identity.name, view.identity.namespace),
         last_failure=_last_failure(view, replicas, environment),
+        previous=_previous(replicas),
         scaling=replicas.wanted.status,
     )
 
@@ -207,6 +213,13 @@ def _tasks(view: ModelView, spec: ModelDeploymentSpec, replicas: Replication) ->
         return known
     unchanged = view.status.observed_generation == view.identity.generation
     return frozenset(view.status.tasks) if unchanged else frozenset()
+
+
+def _previous(replicas: Replication) -> PreviousRevision | None:
+    if not replicas.older:
+        return None
+    digest = next((pod.probe.digest for pod in replicas.older if isinstance(pod.probe, Loaded)), "")
+    return PreviousRevision(digest=digest, replicas=len(replicas.older))
 
 
 def _model(view: ModelView, replicas: Replication) -> LoadedModel | None:
