@@ -73,6 +73,7 @@ class Api:
             async with self.session.get(
                 self.url + path + query, headers={"Accept": NAMES_ONLY}, ssl=self.context
             ) as answer:
+                assert answer.status == 200, f"watch of {path}: {answer.status} {await answer.text()}"
                 async for line in answer.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":

@@ -52,17 +52,27 @@ class Counted(S3Store):
         super().download(item, sink)
 
 
-def fetched(bucket: Any, claims: Path, spec: ModelDeploymentSpec | None = None, owner: str = "studio") -> list[str]:
-    """What had to be downloaded."""
+def fetched(
+    bucket: Any, claims: Path, spec: ModelDeploymentSpec | None = None, owner: str = "studio", but: str = ""
+) -> list[str]:
+    """What had to be downloaded; with `but` none may be."""
     (source,) = sources_of(spec or spec_of(bucket), claims)
     store = Counted(bucket)
-    fetch(source, store, "sd/mini", owner, threading.Event())
+    try:
+        fetch(source, store, "sd/mini", owner, threading.Event())
+    finally:
+        assert not (but and store.downloaded)
     return store.downloaded
 
 
+def whole(claims: Path) -> list[str]:
+    """Folders in the cache that are whole."""
+    return [path.name for path in claims.glob("cache/easel-models/*") if not path.name.startswith(".")]
+
+
 def left(claims: Path) -> list[str]:
-    """Folders in the cache beside those that are whole."""
-    return [path.name for path in claims.glob("cache/easel-models/.*")]
+    """What is in the cache beside those and beside locks."""
+    return [path.name for path in claims.glob("cache/easel-models/.*") if path.suffix != ".lock"]
 
 
 def test_a_folder_is_there_as_it_was_uploaded_and_the_runtime_finds_it(bucket: Any, tmp_path: Path) -> None:
@@ -84,21 +94,67 @@ def test_another_digest_is_refused_by_both_and_leaves_nothing(bucket: Any, tmp_p
     spec = spec_of(bucket, digest="sha256:" + "0" * 64)
     with pytest.raises(InvalidInput, match="not the one that was pinned"):
         fetched(bucket, tmp_path, spec)
-    assert list((tmp_path / "cache/easel-models").iterdir()) == []
+    assert whole(tmp_path) == []
+    with pytest.raises(InvalidInput, match="not the one that was pinned"):
+        assert fetched(bucket, tmp_path, spec, but="downloads") == []
+    bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/README.md", Body=b"changed")
+    with pytest.raises(InvalidInput, match="not the one that was pinned"):
+        fetched(bucket, tmp_path, spec)
 
 
 def test_what_could_run_code_never_gets_into_the_cache(bucket: Any, tmp_path: Path) -> None:
     upload(bucket)
     bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/unet/pytorch_model.bin", Body=b"pickle")
     with pytest.raises(UnsafeModel):
-        fetched(bucket, tmp_path)
-    assert list((tmp_path / "cache/easel-models").iterdir()) == []
+        fetched(bucket, tmp_path, but="downloads")
+    assert whole(tmp_path) == []
 
 
-@pytest.mark.parametrize("key", ["sd/mini/../../escaped.json", "sd/mini//etc/passwd", "sd/mini/a\nb"])
-def test_a_key_that_is_no_path_in_the_folder_is_refused(bucket: Any, tmp_path: Path, key: str) -> None:
-    with pytest.raises(InvalidInput, match="no path in a folder"):
-        fetching._files("s3://x/sd/mini", [Listed(key, 1, "e")], "sd/mini/")
+def test_what_a_wrong_specification_says_of_a_folder_leaves_it_to_those_that_serve_it(
+    bucket: Any, tmp_path: Path
+) -> None:
+    upload(bucket)
+    right, wrong = spec_of(bucket, digest=digest_of(BASE)), spec_of(bucket, digest=digest_of(BASE), family="Flux")
+    fetched(bucket, tmp_path, right)
+    inode = model_folder(right, tmp_path).stat().st_ino
+    with pytest.raises(InvalidInput, match="another family"):
+        fetched(bucket, tmp_path, wrong, but="downloads")
+    assert model_folder(right, tmp_path).stat().st_ino == inode
+
+
+def test_the_same_bucket_at_another_endpoint_is_another_folder(bucket: Any, tmp_path: Path) -> None:
+    elsewhere = spec_of(bucket, s3={"endpoint": "https://s3.example.org"})
+    assert sources_of(elsewhere, tmp_path)[0].folder != sources_of(spec_of(bucket), tmp_path)[0].folder
+
+
+def test_a_file_that_is_longer_than_its_object_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345678")
+    file = File(tmp_path / "a", 4, Progress("s3://models/sd", 4, threading.Event()))
+    file.take(b"abcd")
+    file.close()
+    assert (tmp_path / "a").read_bytes() == b"abcd"
+
+
+def test_of_two_pods_of_one_model_the_second_waits(bucket: Any, tmp_path: Path) -> None:
+    upload(bucket)
+    (source,) = sources_of(spec_of(bucket), tmp_path)
+    stop = threading.Event()
+    with fetching._alone(source, "studio", stop):
+        second = threading.Thread(target=fetched, args=(bucket, tmp_path))
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+        assert not source.folder.exists()
+    second.join(30)
+    assert source.folder.is_dir()
+
+
+@pytest.mark.parametrize("key", ["../../escaped.json", "/etc/passwd", "a\nb", "a//b", ".", "a\\b", "unet"])
+def test_a_key_that_is_no_path_in_the_folder_is_refused(key: str) -> None:
+    listed = [Listed(f"sd/mini/{each}", 1, "e") for each in (key, "unet/config.json")]
+    with pytest.raises(InvalidInput, match="no path in a folder") as caught:
+        fetching._files("s3://x/sd/mini", listed, "sd/mini/")
+    assert caught.value.found == key
 
 
 def test_an_empty_prefix_is_named(bucket: Any, tmp_path: Path) -> None:
@@ -165,8 +221,8 @@ def test_two_deployments_of_one_model_share_its_folder(bucket: Any, tmp_path: Pa
         thread.start()
     for thread in threads:
         thread.join()
-    (folder,) = (tmp_path / "cache/easel-models").iterdir()
-    assert digest_of(folder) == digest_of(BASE)
+    (name,) = whole(tmp_path)
+    assert digest_of(tmp_path / "cache/easel-models" / name) == digest_of(BASE)
 
 
 def test_a_disk_that_has_no_room_is_named_before_the_download(bucket: Any, tmp_path: Path) -> None:
@@ -178,7 +234,7 @@ def test_a_disk_that_has_no_room_is_named_before_the_download(bucket: Any, tmp_p
 
 def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
     # The device that answers every write with "no space left".
-    full = File(Path("/dev/full"), Progress("s3://models/sd", 1, threading.Event()))
+    full = File(Path("/dev/full"), 2**30, Progress("s3://models/sd", 1, threading.Event()))
     with pytest.raises(QuotaExhausted, match="the cache is full"):
         full.take(b"x" * 2**20)
 

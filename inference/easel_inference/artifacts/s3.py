@@ -48,6 +48,7 @@ class Fields:
 STORE = Fields("spec.output.store.s3", "spec.output.store.s3.bucket")
 PART = 8 * 2**20
 """Bytes that are held of an object that is written to a file."""
+PARTIAL_CONTENT = 206
 _TRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
@@ -112,6 +113,9 @@ class Sink(Protocol):
     def take(self, part: bytes) -> None:
         """More of them."""
 
+    def clear(self) -> None:
+        """None of them."""
+
 
 class S3Store:
     """Objects in a bucket."""
@@ -174,22 +178,37 @@ class S3Store:
         return sorted(self._try(read) or [], key=lambda item: item.key)
 
     def download(self, item: Listed, sink: Sink) -> None:
-        """Hands an object over in parts, from where `sink` ends; `BadOutput` when it is not what was listed any more."""
+        """Hands an object over in parts, from where `sink` ends; `BadOutput` when it is not what was listed any more.
+
+        A download that comes forward is not given up, however often its connection breaks.
+        """
 
         def read() -> bool:
             if sink.size < item.size:
                 answer = self._client.get_object(
                     Bucket=self._bucket, Key=item.key, Range=f"bytes={sink.size}-", IfMatch=item.etag
                 )
+                if answer["ResponseMetadata"]["HTTPStatusCode"] != PARTIAL_CONTENT:
+                    sink.clear()  # a server that knows no ranges sends all of it
                 with answer["Body"] as body:
                     while part := body.read(PART):
                         sink.take(part)
             return sink.size == item.size
 
-        if not self._try(read):
+        if not self._try_while(read, lambda: sink.size):
+            sink.clear()
             raise BadOutput(
                 "the object changed while it was fetched", where=self.uri(item.key), fix="It is listed anew"
             )
+
+    def _try_while(self, call: Callable[[], T], progress: Callable[[], int]) -> T | None:
+        while True:
+            before = progress()
+            try:
+                return self._try(call)
+            except EnvironmentFault:
+                if progress() <= before or self._stop.is_set():
+                    raise
 
     def _try(self, call: Callable[[], T]) -> T | None:
         """Calls again after passing faults; None when there is no such key; at last the environment is at fault."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from easel_api.errors import InvalidInput, NotFound, UnsafeModel
@@ -39,15 +39,20 @@ def files_of(folder: Path) -> list[Path]:
 def check_files(folder: Path, files: list[Path]) -> None:
     """Refuse by name what could run code and what is damaged; reads headers and JSON, no weights."""
     for file in files:
-        where, suffix = name_of(file, folder), file.suffix.lower()
-        if suffix in PICKLES:
-            raise UnsafeModel("a file that may hold a pickle, which runs code when read", where=where, fix=_CONVERT)
-        if suffix in CODE:
-            raise UnsafeModel("a file that can hold code", where=where, fix="Remove it; Easel runs no model's own code")
-        if suffix == ".safetensors":
+        check_name(name_of(file, folder))
+        if file.suffix.lower() == ".safetensors":
             read_header(file, folder)
-        if suffix == ".json":
+        if file.suffix.lower() == ".json":
             _check_config(file, folder)
+
+
+def check_name(name: str) -> None:
+    """Refuse a file whose name alone says that it could run code."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in PICKLES:
+        raise UnsafeModel("a file that may hold a pickle, which runs code when read", where=name, fix=_CONVERT)
+    if suffix in CODE:
+        raise UnsafeModel("a file that can hold code", where=name, fix="Remove it; Easel runs no model's own code")
 
 
 def digest_of(folder: Path, files: list[Path] | None = None) -> str:

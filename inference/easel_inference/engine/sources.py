@@ -38,25 +38,28 @@ FETCHED = "easel-models"
 
 def model_folder(spec: ModelDeploymentSpec, claims: Path) -> Path:
     """The model's own folder; raises as `folder_of` does."""
-    return folder_of(spec.model.source, claims, _cache(spec, claims), spec.model.digest)
+    return folder_of(spec.model.source, claims, cached(spec, spec.model.source, claims, spec.model.digest))
 
 
 def adapter_folder(adapter: Adapter, spec: ModelDeploymentSpec, claims: Path) -> Path:
     """An adapter's folder; raises as `folder_of` does."""
-    return folder_of(adapter.source, claims, _cache(spec, claims))
+    return folder_of(adapter.source, claims, cached(spec, adapter.source, claims))
 
 
-def _cache(spec: ModelDeploymentSpec, claims: Path) -> Path | None:
-    return claims / spec.cache.persistent_volume_claim if spec.cache else None
+def cached(spec: ModelDeploymentSpec, source: str, claims: Path, digest: str | None = None) -> Path | None:
+    """Where a source of a bucket is kept; None without a cache.
+
+    With another digest pinned, or at another endpoint, it is another folder: both may serve for a while.
+    """
+    if spec.cache is None:
+        return None
+    endpoint = (spec.model.s3.endpoint if spec.model.s3 else None) or ""
+    name = hashlib.sha256(f"{endpoint}\n{source}\n{digest or ''}".encode()).hexdigest()[:32]
+    return claims / spec.cache.persistent_volume_claim / FETCHED / name
 
 
-def fetched_folder(cache: Path, source: str, digest: str | None = None) -> Path:
-    """Where in a cache a source of a bucket is kept. With another digest pinned it is another folder: both may serve for a while."""
-    return cache / FETCHED / hashlib.sha256(f"{source}\n{digest or ''}".encode()).hexdigest()[:32]
-
-
-def folder_of(source: str, claims: Path, cache: Path | None = None, digest: str | None = None) -> Path:
-    """The folder that a source names; `claims` is where claims are mounted, and `cache` the one of them that is fetched into.
+def folder_of(source: str, claims: Path, fetched: Path | None = None) -> Path:
+    """The folder that a source names; `claims` is where claims are mounted, and `fetched` where a source of a bucket is kept.
 
     Raises `NotFound` when nothing is there and `InvalidInput` when the path is no folder or leaves its claim.
     """
@@ -67,7 +70,7 @@ def folder_of(source: str, claims: Path, cache: Path | None = None, digest: str 
         case "pvc":
             folder = _inside_claim(rest, claims, source)
         case "s3":
-            folder = _fetched(source, cache, digest)
+            folder = _fetched(source, fetched)
         case "file":
             folder = Path(rest).expanduser()
         case _:
@@ -89,8 +92,8 @@ def _builtin(source: str) -> Path:
     return BUILTINS[source]
 
 
-def _fetched(source: str, cache: Path | None, digest: str | None) -> Path:
-    if cache is None or not (folder := fetched_folder(cache, source, digest)).is_dir():
+def _fetched(source: str, folder: Path | None) -> Path:
+    if folder is None or not folder.is_dir():
         raise NotFound(
             "the model was not fetched",
             where=source,

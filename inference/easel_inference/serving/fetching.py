@@ -11,6 +11,7 @@ EASEL_CREDENTIALS_DIR. Exit codes: 0 all is there; 2 and 3 as everywhere, which 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -31,6 +32,7 @@ from easel_api.errors import (
     Cancelled,
     EaselError,
     EnvironmentFault,
+    ErrorReport,
     ExitCode,
     InvalidInput,
     NotFound,
@@ -39,8 +41,9 @@ from easel_api.errors import (
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.s3 import S3Access
 from easel_inference.artifacts.s3 import Fields, Listed, S3Store, read_credentials
+from easel_inference.engine.folders import check_files, check_name, checked_digest, files_of
 from easel_inference.engine.inspection import check_adapter, check_model
-from easel_inference.engine.sources import fetched_folder
+from easel_inference.engine.sources import cached
 
 from .settings import spec_of
 
@@ -49,6 +52,7 @@ TERMINATED = 128 + signal.SIGTERM
 TERMINATION_LOG = Path("/dev/termination-log")
 SAY_SECONDS = 10.0
 """How often the log says how far it is."""
+LOCK_SECONDS = 1.0
 LISTINGS = 3
 """How often a source is listed that changes while it is fetched."""
 
@@ -62,8 +66,12 @@ class Source:
     uri: str
     folder: Path
     """Where it shall be."""
-    check: Callable[[Path], object]
-    """Raises what the runtime would raise when it cannot load the folder."""
+    digest: str | None
+    """The one that is pinned."""
+    fits: Callable[[Path], object]
+    """Raises what the runtime would raise of a folder that is what it should be, and not for this specification."""
+    asks: str
+    """What the specification wants beside the content, in some words that differ when it does."""
 
 
 def main() -> int:
@@ -97,71 +105,100 @@ def _run(environment: Mapping[str, str], stop: threading.Event) -> None:
 
 def sources_of(spec: ModelDeploymentSpec, claims: Path) -> list[Source]:
     """Everything of a spec that lies in a bucket."""
-    if spec.cache is None:
-        return []
-    cache, digest, family = claims / spec.cache.persistent_volume_claim, spec.model.digest, spec.model.family
-    model = Source(
-        spec.model.source,
-        fetched_folder(cache, spec.model.source, digest),
-        partial(check_model, digest=digest, family=family),
-    )
-    adapters = [
-        Source(each.source, fetched_folder(cache, each.source), partial(check_adapter, kind=each.kind))
-        for each in spec.adapters
+    found: list[Source] = []
+    wanted: list[tuple[str, str | None, Callable[..., object], str]] = [
+        (spec.model.source, spec.model.digest, partial(check_model, family=spec.model.family), str(spec.model.family))
     ]
-    return [source for source in (model, *adapters) if source.uri.startswith("s3://")]
+    wanted += [(each.source, None, partial(check_adapter, kind=each.kind), each.kind.value) for each in spec.adapters]
+    for uri, digest, check, asks in wanted:
+        folder = cached(spec, uri, claims, digest)
+        if folder and uri.startswith("s3://"):
+            found.append(Source(uri, folder, digest, partial(check, hashed=False), asks))
+    return found
 
 
 def fetch(source: Source, store: S3Store, prefix: str, owner: str, stop: threading.Event) -> None:
     """Have a source in its folder; raises an error of the tree.
 
-    A folder that is there is checked and kept, or, when it is not what it was, fetched anew.
+    A folder that is there and whole is never touched: replicas may serve from it, other models' too.
     """
-    with _disk(source.folder.parent):
-        source.folder.parent.mkdir(parents=True, exist_ok=True)
-        if source.folder.is_dir():
-            if _holds(source):
-                log.info("%s is there", source.uri)
-                return
-            shutil.rmtree(source.folder)
-    for _ in range(LISTINGS):
-        with suppress(BadOutput):
-            _fetch(source, store, prefix, owner, stop)
+    with _disk(source.folder.parent), _alone(source, owner, stop):
+        if source.folder.is_dir() and _whole(source):
+            source.fits(source.folder)
+            log.info("%s is there", source.uri)
             return
+        for _ in range(LISTINGS):
+            with suppress(BadOutput):
+                _fetch(source, store, prefix, owner, stop)
+                return
     raise BackendFault("the source changes all the time", where=source.uri, fix="Wait until it was uploaded")
 
 
-def _holds(source: Source) -> bool:
+def _whole(source: Source) -> bool:
     try:
-        source.check(source.folder)
+        _check_content(source, source.folder)
     except EaselError as error:
         log.warning("%s is fetched anew: %s", source.uri, error)
         return False
     return True
 
 
+def _check_content(source: Source, folder: Path) -> None:
+    files = files_of(folder)
+    check_files(folder, files)
+    checked_digest(folder, files, source.digest)
+
+
 def _fetch(source: Source, store: S3Store, prefix: str, owner: str, stop: threading.Event) -> None:
     files = _files(source.uri, store.listed(f"{prefix.rstrip('/')}/"), f"{prefix.rstrip('/')}/")
-    beside = source.folder.with_name(f".{source.folder.name}.{owner}.{_version(files)}")
-    with _disk(beside):
-        for other in source.folder.parent.glob(f".{source.folder.name}.{owner}.*"):
-            if other != beside:
-                shutil.rmtree(other, ignore_errors=True)  # of an earlier listing
-        beside.mkdir(exist_ok=True)
-        _check_room(source, beside, files)
+    beside = source.folder.with_name(f".{source.folder.name}.{owner}.{_version(files, source)}")
+    refusal = beside.with_name(f"{beside.name}.refused")
+    for other in source.folder.parent.glob(f".{source.folder.name}.{owner}.*"):
+        if other not in (beside, refusal, _lock_of(source, owner)):
+            _remove(other)  # of an earlier listing
+    if refusal.exists():
+        # The very same content for the very same specification: to download it once more would show the same.
+        raise ErrorReport.model_validate_json(refusal.read_bytes()).to_error()
+    beside.mkdir(exist_ok=True)
+    _check_room(source, beside, files)
     progress = Progress(source.uri, sum(item.size for item in files.values()), stop)
     for name, item in files.items():
-        sink = File(beside / name, progress)
+        sink = File(beside / name, item.size, progress)
         store.download(item, sink)
         sink.close()
     try:
-        source.check(beside)
-    except EaselError:
+        _check_content(source, beside)
+        source.fits(beside)
+    except EaselError as error:
         shutil.rmtree(beside)
+        refusal.write_text(error.to_report().model_dump_json())
         raise
-    with _disk(beside):
-        _place(beside, source.folder)
+    _place(beside, source.folder)
     log.info("%s is there: %d files, %.1f GB", source.uri, len(files), progress.total / 1e9)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _lock_of(source: Source, owner: str) -> Path:
+    return source.folder.with_name(f".{source.folder.name}.{owner}.lock")
+
+
+@contextmanager
+def _alone(source: Source, owner: str, stop: threading.Event) -> Iterator[None]:
+    """A Job that is replaced leaves a pod for half a minute, which writes the same files."""
+    path = _lock_of(source, owner)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop.wait(LOCK_SECONDS):
+                    raise Cancelled("stopped on request") from None
+        yield
 
 
 def _files(uri: str, found: list[Listed], prefix: str) -> dict[str, Listed]:
@@ -169,16 +206,22 @@ def _files(uri: str, found: list[Listed], prefix: str) -> dict[str, Listed]:
     files = {item.key.removeprefix(prefix): item for item in found if not item.key.endswith("/")}
     if not files:
         raise NotFound("nothing is in the bucket under this prefix", where=uri, fix="Upload the model's folder there")
+    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
     for name in files:
-        parts = PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or "\\" in name or not name.isprintable():
+        path = PurePosixPath(name)
+        if path.as_posix() != name or path.is_absolute() or ".." in path.parts or name in folders or not _plain(name):
             raise InvalidInput("a key that is no path in a folder", where=uri, found=name, fix="Rename or remove it")
+        check_name(name)
     return files
 
 
-def _version(files: dict[str, Listed]) -> str:
+def _plain(name: str) -> bool:
+    return name.isprintable() and "\\" not in name
+
+
+def _version(files: dict[str, Listed], source: Source) -> str:
     told = "".join(f"{item.key}\0{item.size}\0{item.etag}\n" for item in files.values())
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return hashlib.sha256((told + source.asks).encode()).hexdigest()[:16]
 
 
 def _check_room(source: Source, beside: Path, files: dict[str, Listed]) -> None:
@@ -190,12 +233,17 @@ def _check_room(source: Source, beside: Path, files: dict[str, Listed]) -> None:
 
 
 def _place(beside: Path, folder: Path) -> None:
+    """Rename it; what was there and damaged makes room first, and what somebody else has put there since stays."""
+    aside = beside.with_name(f"{beside.name}.damaged")
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
     try:
         beside.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         shutil.rmtree(beside)  # another ModelDeployment of the same model was faster
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 class Progress:
@@ -218,13 +266,22 @@ class Progress:
 class File:
     """A file that grows part by part, from where an earlier try left it."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    def __init__(self, path: Path, wanted: int, progress: Progress) -> None:
         self._path, self._progress = path, progress
         with _disk(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab")
-        self.size = self._file.tell()
+            if self._file.tell() > wanted:
+                self._file.truncate(0)
+            self.size = path.stat().st_size if path.is_file() else 0
         progress.add(self.size)
+
+    def clear(self) -> None:
+        """Begin it anew."""
+        with _disk(self._path):
+            self._file.truncate(0)
+        self._progress.add(-self.size)
+        self.size = 0
 
     def take(self, part: bytes) -> None:
         """Write more of it."""

@@ -95,6 +95,7 @@ class Configuration(_Section):
     worker_service_account: str = "easel-worker"
     worker_resources: dict[str, dict[str, str]] = {}
     runtime_service_account: str = "easel-runtime"
+    fetcher_service_account: str = "easel-fetcher"
     runtime_profiles: dict[str, RuntimeProfile]
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9090
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081

@@ -147,6 +147,7 @@ class Pod:
     """Requests that a runtime holds; None: nobody asked, or nobody answered."""
     deletion_cost: int = 0
     """What its annotation says."""
+    owner_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,8 @@ class ModelView:
     pods: tuple[Pod, ...] = ()
     fetch_pods: tuple[Pod, ...] = ()
     """Of the Job that brings the model into its cache, which is among the children."""
+    fetch_events: tuple[dict[str, Any], ...] = ()
+    """What events say of that Job."""
     refusal: Refusal | None = None
     work: Work = NO_WORK
     """What its jobs ask of it."""

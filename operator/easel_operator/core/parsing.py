@@ -176,6 +176,7 @@ def pod_of(raw: Raw) -> Pod:
         trouble=trouble_of(raw),
         termination=_termination(container),
         deletion_cost=_deletion_cost(metadata),
+        owner_uid=owner_uid(raw),
     )
 
 

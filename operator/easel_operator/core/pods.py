@@ -6,15 +6,19 @@ that waits causes one write to a status and no more.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from easel_api.errors import ERRORS
 
 from .observed import Pod, Trouble
 
-FAILED_MOUNT, FAILED_CREATE = "FailedMount", "FailedCreate"
-TELLING_REASONS = (FAILED_MOUNT, FAILED_CREATE)
+FAILED_MOUNT, FAILED_ATTACH, FAILED_CREATE = "FailedMount", "FailedAttachVolume", "FailedCreate"
+TELLING_REASONS = (FAILED_MOUNT, FAILED_ATTACH, FAILED_CREATE)
 """Of events that tell what no status does."""
+
+_CHANGING = re.compile(r'(?<=pods) "[^"]*"|, used: .*?(?=, limited)')
+"""The name of a pod that was not made, and how much of a quota others use: both differ from try to try, and the cause does not."""
 
 _PULL = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -63,14 +67,15 @@ def mount_trouble(events: list[dict[str, Any]]) -> Trouble | None:
     """Why a volume is not mounted: kubelet says so in events of the pod alone."""
     message = _newest(events, FAILED_MOUNT)
     if message is None:
-        return None
+        attached = _newest(events, FAILED_ATTACH)
+        return None if attached is None else Trouble(FAILED_ATTACH, attached)
     return Trouble("CredentialsMissing" if '"credentials"' in message else FAILED_MOUNT, message)
 
 
 def create_trouble(events: list[dict[str, Any]]) -> Trouble | None:
     """Why no pod is made: the Job controller says so in events of the batch Job alone."""
     message = _newest(events, FAILED_CREATE)
-    return None if message is None else Trouble(FAILED_CREATE, message)
+    return None if message is None else Trouble(FAILED_CREATE, _CHANGING.sub("", message))
 
 
 def _newest(events: list[dict[str, Any]], reason: str) -> str | None:

@@ -13,6 +13,8 @@ USER = 65532
 """The numeric user that images of ours run as: `nonroot` by convention, so that runAsNonRoot can be checked."""
 
 CLAIMS = "/claims"
+FETCHED = "easel-models"
+"""Folder in a cache's claim that a fetch Job fills; the name is the inference package's."""
 CREDENTIALS_PATH = "/etc/easel/credentials"
 _REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)

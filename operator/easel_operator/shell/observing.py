@@ -69,6 +69,7 @@ class Observer:
             counts=parsing.counts_of(runtime) if runtime else None,
             pods=await self._prober.ask(self._pods(key), loads=scales),
             fetch_pods=self._pods(key, fetches=True),
+            fetch_events=tuple(self._cache.events(fetch["metadata"]["uid"])) if (fetch := found[JOBS]) else (),
             work=self._demands.work(key),
             demand=self._demands.demand(key),
             history=self._demands.history(key),

@@ -10,13 +10,14 @@ import pytest
 from operator_effects import after, decide, said, status_of
 from operator_views import NOW, configuration, environment, model_spec, model_view, pod, running
 
-from easel_operator.core.actions import Apply, Delete
+from easel_api.errors import ErrorReport
+from easel_operator.core.actions import Apply, Delete, KeepReplicas
 from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.manifests import sealed
 from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.model.fetching import fetch_job, fetch_name
-from easel_operator.core.observed import Child, DeploymentCounts, ModelView, Problem, Termination
+from easel_operator.core.observed import Child, DeploymentCounts, ModelView, NotLoaded, Problem, Termination
 from easel_operator.core.parsing import child_of
 
 SOURCE = "s3://models/sd15"
@@ -55,7 +56,7 @@ def deleted(decision: Decision) -> list[str]:
 
 
 def ended(message: str) -> Any:
-    return pod("studio-fetch-1", termination=Termination(2, "Error", message))
+    return pod("studio-fetch-1", owner_uid="fetch-uid", termination=Termination(2, "Error", message))
 
 
 def test_a_model_in_a_bucket_is_fetched_before_a_replica_is_asked_for() -> None:
@@ -109,11 +110,61 @@ def test_why_a_model_cannot_be_fetched_is_told_and_tried_again_later(message: st
     assert deleted(decide(view, environment(NOW + timedelta(minutes=10)))) == ["studio-fetch"]
 
 
-def test_a_try_that_failed_is_told_while_the_next_one_runs() -> None:
-    view = viewed(
-        fetch_pods=(ended("EnvironmentFault: the S3 endpoint did not serve"), pod("studio-fetch-2", running=True))
+def test_a_try_that_failed_is_told_while_the_next_one_works() -> None:
+    works = pod("studio-fetch-2", owner_uid="fetch-uid", running=True)
+    view = viewed(fetch_pods=(ended("EnvironmentFault: the S3 endpoint did not serve"), works))
+    decision = decide(view, environment())
+    assert said(decision)["ModelCached"] == ("False", "Fetching")
+    assert "Stalled" not in said(decision)
+    (told,) = (each for each in status_of(decision)["conditions"] if each["type"] == "ModelCached")
+    assert "an earlier try ended with EnvironmentFault: the S3 endpoint did not serve" in told["message"]
+
+
+def test_the_last_words_of_an_earlier_jobs_pod_are_not_this_ones() -> None:
+    view = viewed(FAILED, fetch_pods=(replace(ended("NotFound: no such bucket"), owner_uid="earlier"),))
+    assert said(decide(view, environment()))["ModelCached"] == ("False", "BackoffLimitExceeded")
+
+
+def test_a_job_whose_pod_cannot_be_made_says_so() -> None:
+    event = {"reason": "FailedCreate", "message": 'Error creating: pods "studio-fetch-x1y2z" is forbidden: no quota'}
+    decision = decide(viewed(fetch_events=(event,)), environment())
+    assert said(decision)["ModelCached"] == ("False", "FailedCreate")
+    assert "x1y2z" not in str(status_of(decision)), "the name differs from try to try"
+
+
+def test_a_suspended_job_says_so() -> None:
+    view = viewed()
+    job = view.children["Job"]
+    held = replace(job, body=job.body | {"spec": job.body["spec"] | {"suspend": True}})
+    assert said(decide(replace(view, children={"Job": held}), environment()))["ModelCached"] == ("False", "Suspended")
+
+
+@pytest.mark.parametrize(
+    ("reason", "where", "again"),
+    [
+        ("NotFound", SOURCE, True),
+        ("InvalidInput", "spec.model.digest", True),
+        ("Unsupported", "model_index.json", False),
+    ],
+)
+def test_what_a_replica_misses_in_the_cache_is_fetched_again(reason: str, where: str, again: bool) -> None:
+    report = ErrorReport(reason=reason, what="it is not there", where=where)
+    view = replace(viewed(COMPLETE), pods=(pod("studio-0", running=True, probe=NotLoaded(report)),))
+    now, later = decide(view, environment()), decide(view, environment(NOW + timedelta(minutes=10)))
+    assert deleted(now) == []
+    assert deleted(later) == (["studio-fetch"] if again else [])
+
+
+def test_the_number_of_replicas_is_kept_though_the_change_is_not_fetched() -> None:
+    before = model_view()
+    view = after(before, decide(before, environment()))
+    assert isinstance(view, ModelView)
+    decision = decide(replace(view, spec=spec(replicas=0)), environment())
+    assert applied(decision) == ["Job"]
+    assert [action.replicas for action in decision.actions if isinstance(action, KeepReplicas)] == [0]
+    assert not any(
+        isinstance(action, KeepReplicas) for action in decide(replace(view, spec=spec()), environment()).actions
     )
-    assert said(decide(view, environment()))["ModelCached"] == ("False", "EnvironmentFault")
 
 
 def test_what_is_fetched_anew_takes_the_earlier_job_away_first() -> None:
@@ -154,10 +205,11 @@ def test_a_refused_job_is_told_and_not_tried_twice_in_a_pass() -> None:
     assert said(decision)["ModelCached"] == ("False", "QuotaExhausted")
 
 
-def test_how_a_bucket_is_reached_is_no_business_of_the_replicas() -> None:
+def test_with_whose_keys_a_bucket_is_reached_is_no_business_of_the_replicas() -> None:
     settings, view = configuration(), model_view()
     profile = settings.runtime_profiles["default"]
-    elsewhere = spec(model={"source": SOURCE, "s3": {"endpoint": "https://elsewhere.example.org"}})
+    s3 = {"endpoint": "https://s3.example.org", "region": "eu-central-1"}
+    elsewhere = spec(model={"source": SOURCE, "s3": s3})
     assert runtime_hash(view.identity, spec(), profile, settings) == runtime_hash(
         view.identity, elsewhere, profile, settings
     )

@@ -114,7 +114,7 @@ class Reflector:
                     self.listed.set()
                 await self._watch()
             except Expired:
-                self._version, self._expired = "", True
+                self._version, self._expired = "", self.listed.is_set()
             except EaselError as error:
                 logger.info("watch of %s in %s: %s", self._resource.plural, self._namespace, error)
                 await asyncio.sleep(self._pause())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_operator.core import labels, statuses
-from easel_operator.core.actions import Action, Apply, Manifest
+from easel_operator.core.actions import Action, Apply, KeepReplicas, Manifest
 from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.manifests import matches, sealed
 from easel_operator.core.observed import ModelView, Problem
+from easel_operator.core.resources import DEPLOYMENTS, Reference
 
 from .deployment import deployment, runtime_hash
 from .fetching import fetch
@@ -78,9 +79,11 @@ def children(
 def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Decision:
     wanted, fetched = wanted_replicas(view, spec, environment), fetch(view, spec, profile, environment)
     manifests = children(view, spec, profile, environment, wanted.rendered)
+    kept: tuple[Action, ...] = ()
     if not fetched.done:
-        manifests = manifests[:-1]
-    elif wanted.scaler:
+        # The Deployment's template stays as it is, and its number does not.
+        manifests, kept = manifests[:-1], _scaled(view, wanted.rendered)
+    if wanted.scaler and (fetched.done or DEPLOYMENTS.kind in view.children):
         manifests += (sealed(wanted.scaler),)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
     changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in manifests)))
@@ -88,11 +91,20 @@ def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, 
     replicas = replication(view, wanted, fetched, present)
     written = _write(view, serving_status(view, spec, replicas, environment))
     return Decision(
-        (() if view.refusal else wanted.first + fetched.actions) + changes + written.actions,
+        (() if view.refusal else wanted.first + kept + fetched.actions) + changes + written.actions,
         min(filter(None, (_look_again(replicas), wanted.look_again, fetched.look_again)), default=None),
         (*map(_named, (*fetched.actions, *changes)), *written.reasons),
         scaled=wanted.scaled,
     )
+
+
+def _scaled(view: ModelView, replicas: int | None) -> tuple[Action, ...]:
+    child = view.children.get(DEPLOYMENTS.kind)
+    if child is None or child.owner_uid != view.identity.uid or replicas is None:
+        return ()
+    if child.body["spec"].get("replicas", 1) == replicas:
+        return ()
+    return (KeepReplicas(Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name), child.uid, replicas),)
 
 
 def _named(action: Action) -> str:

@@ -11,7 +11,16 @@ from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration, RuntimeProfile
 from easel_operator.core.manifests import digest
 from easel_operator.core.observed import Identity
-from easel_operator.core.podtemplates import Mounted, claim_of, claims, container_security, pod_security, scratch
+from easel_operator.core.podtemplates import (
+    CLAIMS,
+    FETCHED,
+    Mounted,
+    claim_of,
+    claims,
+    container_security,
+    pod_security,
+    scratch,
+)
 from easel_operator.core.resources import DEPLOYMENTS
 
 from .metadata import GRPC_PORT, METRICS_PORT, child_metadata
@@ -95,7 +104,8 @@ def _pod(
         "terminationGracePeriodSeconds": DRAIN_SECONDS + EXIT_SECONDS,
         "containers": [_container(owner, spec, profile, configuration, volumes)],
         "volumes": [volume.volume() for volume in volumes],
-        **_placement(spec, profile),
+        **placement(spec, profile),
+        **({"runtimeClassName": profile.runtime_class_name} if profile.runtime_class_name else {}),
     }
 
 
@@ -124,13 +134,15 @@ def _container(
         "startupProbe": _probe("/readyz", http, period=2, failures=LOAD_SECONDS // 2),
         "livenessProbe": _probe("/livez", http, period=10, failures=6),
         "readinessProbe": _probe("/readyz", http, period=2, failures=2),
-        "volumeMounts": [volume.mount() for volume in volumes],
+        "volumeMounts": [*(volume.mount() for volume in volumes), *_fetched(spec, volumes)],
     }
 
 
 def _environment(spec: ModelDeploymentSpec, profile: RuntimeProfile, http: int) -> list[dict[str, Any]]:
     manifest = {key: value for key, value in spec.to_manifest().items() if key not in _NOT_THE_RUNTIMES}
-    manifest["model"].pop("s3", None)  # it reaches no bucket
+    if s3 := manifest["model"].pop("s3", None):
+        # It reaches no bucket; the endpoint is a part of the name that a fetched folder has.
+        manifest["model"] |= {"s3": {"endpoint": s3["endpoint"]}} if "endpoint" in s3 else {}
     return [
         {"name": "EASEL_MODEL_DEPLOYMENT", "value": json.dumps(manifest, sort_keys=True, separators=(",", ":"))},
         {"name": "EASEL_HTTP_PORT", "value": str(http)},
@@ -169,16 +181,23 @@ def _volumes(spec: ModelDeploymentSpec) -> list[Mounted]:
     ]
 
 
-def _placement(spec: ModelDeploymentSpec, profile: RuntimeProfile) -> dict[str, Any]:
+def _fetched(spec: ModelDeploymentSpec, volumes: list[Mounted]) -> list[dict[str, Any]]:
+    """What was fetched, read-only over the cache that the runtime may write: it could put a model there that others load."""
+    if spec.cache is None or not spec.fetched_sources():
+        return []
+    (cache,) = (each for each in volumes if each.path == f"{CLAIMS}/{spec.cache.persistent_volume_claim}")
+    return [cache.mount() | {"mountPath": f"{cache.path}/{FETCHED}", "subPath": FETCHED, "readOnly": True}]
+
+
+def placement(spec: ModelDeploymentSpec, profile: RuntimeProfile) -> dict[str, Any]:
+    """Nodes that a replica may run on."""
     product = spec.resources.gpu_product
     selector = profile.node_selector | ({"nvidia.com/gpu.product": product} if product else {})
     gpu = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     tolerations = [*profile.tolerations, *([gpu] if spec.resources.gpus else [])]
-    placement: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     if selector:
-        placement["nodeSelector"] = selector
+        chosen["nodeSelector"] = selector
     if tolerations:
-        placement["tolerations"] = tolerations
-    if profile.runtime_class_name:
-        placement["runtimeClassName"] = profile.runtime_class_name
-    return placement
+        chosen["tolerations"] = tolerations
+    return chosen

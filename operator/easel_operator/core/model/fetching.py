@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from easel_api.conditions import ConditionType
+from easel_api.errors import NotFound
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_operator.core import labels
 from easel_operator.core.actions import Action, Apply, Delete, Manifest
@@ -18,9 +19,9 @@ from easel_operator.core.conditions import Says
 from easel_operator.core.configuration import Configuration, RuntimeProfile
 from easel_operator.core.decision import Environment, parse_timestamp
 from easel_operator.core.manifests import digest, sealed
-from easel_operator.core.observed import Child, Identity, ModelView, Trouble
+from easel_operator.core.observed import BatchJob, Child, Identity, ModelView, NotLoaded, Trouble
 from easel_operator.core.parsing import batch_job_of
-from easel_operator.core.pods import last_words
+from easel_operator.core.pods import create_trouble, last_words
 from easel_operator.core.podtemplates import (
     Mounted,
     claims,
@@ -31,6 +32,8 @@ from easel_operator.core.podtemplates import (
     scratch,
 )
 from easel_operator.core.resources import JOBS, MODEL_DEPLOYMENTS, Reference
+
+from .deployment import placement
 
 CONTAINER = "fetch"
 BACKOFF_LIMIT = 6
@@ -43,6 +46,8 @@ RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory"
 """It holds a few parts of a file at a time; the page cache of what it writes counts, too, and is given back."""
 MAX_NAME = 63
 """Characters of a batch Job's name."""
+LOOK_AGAIN_SECONDS = 30.0
+"""How soon a Job that is anybody's is looked at again."""
 FETCHING = "Fetching"
 
 
@@ -72,7 +77,8 @@ def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, e
     if not spec.fetched_sources():
         return Fetch(actions=_removed(view, ours))
     if child and not ours:
-        return _underway("NameTaken", f"a batch Job {child.name} is not this model's; the model waits until it is gone")
+        message = f"a batch Job {child.name} is not this model's; the model waits until it is gone"
+        return _underway("NameTaken", message, look_again=LOOK_AGAIN_SECONDS)
     manifest = fetch_job(view.identity, spec, profile, environment.configuration)
     if ours is None:
         if view.refusal:
@@ -86,18 +92,37 @@ def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, e
 def _judged(view: ModelView, spec: ModelDeploymentSpec, child: Child, environment: Environment) -> Fetch:
     job = batch_job_of(child.body)
     if job.complete:
-        return Fetch(says=(Says(ConditionType.MODEL_CACHED, "True", "Fetched", "the cache holds the model"),))
-    said = [words for pod in sorted(view.fetch_pods, key=lambda pod: pod.created) if (words := last_words(pod))]
+        there = (Says(ConditionType.MODEL_CACHED, "True", "Fetched", "the cache holds the model"),)
+        again, left = _again(view, child, job, environment) if _lost(view, spec) else ((), None)
+        return Fetch(says=there, actions=again, look_again=left)
+    pods = sorted((pod for pod in view.fetch_pods if pod.owner_uid == child.uid), key=lambda pod: pod.created)
+    said = [words for pod in pods if (words := last_words(pod))]
     if job.failure:
         why = said[-1] if said else job.failure
-        left = (parse_timestamp(job.finished_at) + AGAIN - environment.now).total_seconds()
-        again = _removed(view, child) if left <= 0 else ()
-        return _underway(why.reason, why.message, actions=again, failed=True, look_again=max(0.0, left))
-    if trouble := next((pod.trouble for pod in view.fetch_pods if pod.trouble), None):
-        return _underway(trouble.reason, trouble.message, failed=True)
-    if said:
-        return _underway(said[-1].reason, said[-1].message, failed=True)
-    return _underway(FETCHING, _from(spec))
+        again, left = _again(view, child, job, environment)
+        return _underway(why.reason, why.message, actions=again, failed=True, look_again=left)
+    made = create_trouble(list(view.fetch_events)) if not pods else None
+    if trouble := next((pod.trouble for pod in pods if pod.trouble), None) or made:
+        return _underway(trouble.reason, trouble.message)
+    if job.suspended:
+        return _underway("Suspended", f"somebody has suspended the Job {child.name}")
+    earlier = f"; an earlier try ended with {said[-1].reason}: {said[-1].message}" if said else ""
+    return _underway(FETCHING, f"{_from(spec)}{earlier}")
+
+
+def _again(
+    view: ModelView, child: Child, job: BatchJob, environment: Environment
+) -> tuple[tuple[Action, ...], float | None]:
+    """The end of a Job that is made anew then, and in how many seconds that may be."""
+    left = (parse_timestamp(job.finished_at) + AGAIN - environment.now).total_seconds()
+    return (_removed(view, child), None) if left <= 0 else ((), left)
+
+
+def _lost(view: ModelView, spec: ModelDeploymentSpec) -> bool:
+    """Whether a replica misses in the cache what was fetched, as in a claim that was made anew, or finds it damaged."""
+    reports = [pod.probe.report for pod in view.pods if isinstance(pod.probe, NotLoaded)]
+    missing = any(each.reason == NotFound.reason and each.where in spec.fetched_sources() for each in reports)
+    return missing or any(each.where == "spec.model.digest" for each in reports)
 
 
 def _underway(
@@ -197,15 +222,25 @@ def _pod(
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "serviceAccountName": configuration.runtime_service_account,
+        "serviceAccountName": configuration.fetcher_service_account,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
         "containers": [_container(owner, profile, volumes, told)],
         "volumes": [volume.volume() for volume in volumes],
-        # The claim may be of nodes like the runtime's; a GPU is not asked for.
-        **({"nodeSelector": profile.node_selector} if profile.node_selector else {}),
-        **({"tolerations": list(profile.tolerations)} if profile.tolerations else {}),
+        # Where the replicas may run, since the claim may be bound to those nodes; beside one where it is mounted by one node at a
+        # time. A GPU is not asked for.
+        **placement(spec, profile),
+        "affinity": _beside_replicas(owner),
     }
+
+
+def _beside_replicas(owner: Identity) -> dict[str, Any]:
+    term = {
+        "labelSelector": {"matchLabels": labels.selecting_model(owner.name)},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def _container(
