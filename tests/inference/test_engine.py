@@ -286,11 +286,11 @@ def test_a_draining_engine_refuses_new_requests_and_finishes_the_others() -> Non
 def test_a_draining_engine_hands_back_what_would_not_be_done_in_time() -> None:
     with fresh_engine(MINIATURE.model_copy(update={"engine": Engine(max_concurrent_requests=2)})) as engine:
         submit = submitter(engine)
-        long, short = submit(request(steps=1000)), submit(request(steps=20, seed=3))
+        long, short = submit(request(steps=200, width=256, height=256)), submit(request(steps=8, seed=3))
         waiting = submit(request(steps=20, seed=4))
         long.until("step")
         short.until("step")
-        engine.drain(20.0)
+        engine.drain(5.0)
         for given in (long, waiting):
             error = given.result().event.error
             assert (error.reason, error.to_error().retryable) == ("HandedBack", True)

@@ -85,7 +85,9 @@ class Launcher:
         """One life of tritonserver: an exit code, or None to try again."""
         self._state.clear()
         tritonserver.clean_shared_memory()
-        self._failure, self._phase = None, Phase.LOADING
+        self._phase = (
+            Phase.LOADING
+        )  # why it failed before stands until it serves: to take it back for each try would flap
         try:
             check(self._settings.spec, self._settings.claims, hashed=False)
         except EaselError as error:
@@ -122,7 +124,7 @@ class Launcher:
                 log.error("%s", trouble)
                 return Exit.DIED
             if self._phase is Phase.LOADING and self._serves():
-                self._phase = Phase.SERVING
+                self._failure, self._phase = None, Phase.SERVING
                 log.info("ready: %s", self._settings.spec.model.source)
         return self._drain()
 
