@@ -20,7 +20,7 @@ ANSWERS = {
     "cut-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
     "garbage": b"\x00\x01\r\n",
     "silence": b"",
-    "page": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>",
+    "page": b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 6\r\n\r\n<html>",
     "broken-error": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\n<a b",
     "elsewhere": b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
 }
