@@ -605,7 +605,7 @@ class GenerationJobSpec(ApiModel):
             ge=0,
             le=31536000,
             description="Seconds after which a finished job object is deleted; its results stay. Default: never. "
-            "Leave it unset for jobs kept in Git, or they are made again.",
+            "Of a job that Argo CD, Flux or Helm would make anew its pods are deleted, and the object stays.",
         ),
     ] = None
 

@@ -33,6 +33,15 @@ KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 KUEUE = (KUEUE_QUEUE, "kueue.x-k8s.io/priority-class", "kueue.x-k8s.io/max-exec-time-seconds")
 """Labels of a GenerationJob that its batch Job gets too: Kueue admits batch Jobs."""
 
+DECLARED = (
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+    "meta.helm.sh/release-name",
+)
+"""Labels and annotations of tools that make an object anew when it is gone: Argo CD, Flux, Helm."""
+
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Selects every child."""
 

@@ -235,6 +235,8 @@ class JobView:
     turn: Turn = ADMITTED
     queue: dict[str, str] = field(default_factory=dict)
     """Its labels for Kueue; none: it has a turn in our own queue."""
+    declared: bool = False
+    """Whether a tool such as Argo CD would make it anew when it is gone."""
     batch_job: BatchJob | None = None
     pods: tuple[Pod, ...] = ()
     refusal: Refusal | None = None

@@ -52,6 +52,13 @@ def queue_labels(raw: Raw) -> dict[str, str]:
     return {name: tags[name] for name in labels.KUEUE if name in tags} if labels.KUEUE_QUEUE in tags else {}
 
 
+def declared(raw: Raw) -> bool:
+    """Whether a tool keeps the object as it is in Git, or in a release, and would make it anew."""
+    metadata = raw.get("metadata", {})
+    told = metadata.get("labels", {}).keys() | metadata.get("annotations", {}).keys()
+    return any(name in told for name in labels.DECLARED)
+
+
 def parse_spec(model: type[S], raw: Raw, problems: Callable[[S], Iterable[str]]) -> S | Problem:
     """The spec, or what is wrong with it; `problems` finds what no schema can say."""
     try:

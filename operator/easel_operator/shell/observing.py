@@ -85,6 +85,7 @@ class Observer:
             candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
             turn=self._admissions.turn(key),
             queue=parsing.queue_labels(raw),
+            declared=parsing.declared(raw),
             batch_job=self._batch_job(key),
             pods=self._pods(key),
         )

@@ -73,9 +73,9 @@ class Counting:
         until("a reading of every engine", lambda: self.readings.keys() >= set(self._lives()) != set(), seconds=60)
 
     def settle(self) -> None:
-        """Until every engine was read anew."""
+        """Until every engine was read anew; one that never served and was never read has made nothing."""
         marks = dict(self._marks)
-        alive = set(self._lives())
+        alive = {life for life, ready in self._lives().items() if ready or life in marks}
         until(
             "a fresh reading",
             lambda: all(self._marks.get(life, 0) > marks.get(life, 0) + 1 for life in alive),
@@ -89,16 +89,17 @@ class Counting:
                     self._readers[life] = threading.Thread(target=self._follow, args=(life,), daemon=True)
                     self._readers[life].start()
 
-    def _lives(self) -> list[Life]:
+    def _lives(self) -> dict[Life, bool]:
+        """Engines that run, and whether they are ready."""
         selector = "app.kubernetes.io/name=easel-runtime"
         listed = self.kubectl.run("get", "pods", "-n", self.namespace, "-l", selector, "-o", "json")
         pods: list[dict[str, Any]] = json.loads(listed.stdout)["items"] if listed.returncode == 0 else []
-        return [
-            Life(pod["metadata"]["name"], pod["metadata"]["uid"], status["restartCount"])
+        return {
+            Life(pod["metadata"]["name"], pod["metadata"]["uid"], status["restartCount"]): bool(status.get("ready"))
             for pod in pods
             for status in pod.get("status", {}).get("containerStatuses", [])
             if status.get("state", {}).get("running")
-        ]
+        }
 
     def _follow(self, life: Life) -> None:
         """Forward a port to the pod and read until the forwarding ends, which it does with the pod."""

@@ -88,3 +88,20 @@ def test_a_namespace_goes_with_everything_in_it(place: Place, start: Start, runs
         assert "a defect of the operator" not in said
         assert operator.process is not None
         assert operator.process.poll() is None
+
+
+def test_a_job_kept_in_git_is_not_run_again_after_its_time(place: Place, start: Start) -> None:
+    operator = start(place)
+    working(place, operator)
+    place.job("kept", ttlSecondsAfterFinished=1)
+    place.patch("gen", "kept", {"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "art:easel.dev/kept"}}})
+    place.end_pod(place.await_pod("easel.dev/generation-job=kept"), "worker", 0)
+    place.await_condition("gen", "kept", "Complete", "True", "Complete")
+    until(lambda: place.get("job", "kept") is None, "the batch Job is gone")
+    place("delete", "pods", "-l", "easel.dev/generation-job=kept", "--force", "--grace-period=0", "--ignore-not-found")
+    operator.stop()
+    operator.start().ready().leads()
+    settled = 'easel_operator_reconciles_total{kind="GenerationJob",result="settled"}'
+    until(lambda: (operator.metric(settled) or 0) >= 2, "every job was looked at")
+    assert place.condition("gen", "kept", "Complete")["status"] == "True"
+    assert place.get("job", "kept") is None

@@ -18,6 +18,7 @@ from easel_operator.core.configuration import Admission
 from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.choice import Chosen, TooLarge, Waiting, choose
 from easel_operator.core.observed import Candidate, Memory, Problem, Termination, Trouble
+from easel_operator.core.resources import JOBS
 
 MISSING = Candidate("nobody", found=False)
 ASLEEP = replace(READY, name="asleep", desired=0, ready=False, reason="ScaledToZero")
@@ -262,6 +263,18 @@ def over(**changes: Any) -> Any:
     )
     assert view is not None
     return view
+
+
+def test_a_job_that_a_tool_would_make_anew_stays_and_only_what_it_took_up_goes() -> None:
+    view = replace(over(ttlSecondsAfterFinished=60), declared=True)
+    late = environment(NOW + timedelta(hours=1))
+    (action,) = decide(view, late).actions
+    assert isinstance(action, Delete)
+    assert action.reference.resource == JOBS
+    gone = after(view, decide(view, late))
+    assert gone is not None
+    assert decide(gone, late).settled
+    assert decide(gone, late).requeue_after is None
 
 
 def test_a_finished_job_is_deleted_when_its_time_is_over() -> None:

@@ -59,6 +59,12 @@ def test_a_pod_that_no_node_takes_says_so() -> None:
     assert (pod.trouble.reason, pod.trouble.message) == ("Unschedulable", "0/1 nodes")
 
 
+def test_who_makes_an_object_anew_is_known_by_its_labels_and_annotations() -> None:
+    assert parsing.declared({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "art:easel.dev/x"}}})
+    assert parsing.declared({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": "art"}}})
+    assert not parsing.declared({"metadata": {"labels": {"app.kubernetes.io/instance": "art"}}})
+
+
 @pytest.mark.parametrize(
     ("events", "reason"),
     [

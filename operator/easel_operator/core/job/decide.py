@@ -87,7 +87,10 @@ def over(status: GenerationJobStatus) -> bool:
 def _over(view: JobView, environment: Environment) -> Decision:
     leftover = _stop(view) if view.status.phase is Phase.CANCELLED else ()
     left = _seconds_left(view, environment)
-    if left is not None and left <= 0:
+    if left is not None and left <= 0 and view.declared:
+        # Made anew it would run again. What it took up in the cluster goes, and the object stays as its own record.
+        leftover, left = _stop(view), None
+    elif left is not None and left <= 0:
         reference = Reference(view.identity.key.resource, view.identity.namespace, view.identity.name)
         return Decision((*leftover, Delete(reference, view.identity.uid)), reasons=("ttlSecondsAfterFinished is over",))
     before, after = written_fields(view, view.status), written_fields(view, ended_status(view))
