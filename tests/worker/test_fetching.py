@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ def test_another_digest_is_refused_by_both_and_leaves_nothing(bucket: Any, tmp_p
     assert whole(tmp_path) == []
     with pytest.raises(InvalidInput, match="not the one that was pinned"):
         assert fetched(bucket, tmp_path, spec, but="downloads") == []
+    (refusal,) = (tmp_path / "cache/easel-models").glob(".*.refused")
+    os.utime(refusal, (0, 0))
+    with pytest.raises(InvalidInput, match="not the one that was pinned"):
+        fetched(bucket, tmp_path, spec)
+    assert time.time() - refusal.stat().st_mtime < 600
     bucket.client.put_object(Bucket=bucket.name, Key="sd/mini/README.md", Body=b"changed")
     with pytest.raises(InvalidInput, match="not the one that was pinned"):
         fetched(bucket, tmp_path, spec)

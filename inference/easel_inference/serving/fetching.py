@@ -53,6 +53,8 @@ TERMINATION_LOG = Path("/dev/termination-log")
 SAY_SECONDS = 10.0
 """How often the log says how far it is."""
 LOCK_SECONDS = 1.0
+REFUSED_SECONDS = 86400.0
+"""How long a refusal stands; a newer Easel may load what this one does not."""
 LISTINGS = 3
 """How often a source is listed that changes while it is fetched."""
 
@@ -156,7 +158,7 @@ def _fetch(source: Source, store: S3Store, prefix: str, owner: str, stop: thread
     for other in source.folder.parent.glob(f".{source.folder.name}.{owner}.*"):
         if other not in (beside, refusal, _lock_of(source, owner)):
             _remove(other)  # of an earlier listing
-    if refusal.exists():
+    if refusal.exists() and time.time() - refusal.stat().st_mtime < REFUSED_SECONDS:
         # The very same content for the very same specification: to download it once more would show the same.
         raise ErrorReport.model_validate_json(refusal.read_bytes()).to_error()
     beside.mkdir(exist_ok=True)
