@@ -39,7 +39,7 @@ class Place:
         self.kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         )
-        for name in ("easel-worker", "easel-runtime"):
+        for name in ("easel-worker", "easel-runtime", "easel-fetcher"):
             self.kubectl.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": self.named(name)})
         return self
 
