@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from easel_operator.adapters.kube.cluster import KubeCluster
 from easel_operator.adapters.kube.transport import Transport
 
 ROOT = Path(__file__).parents[3]
-NUMBERS = itertools.count(1)
 
 Start = Callable[..., OperatorProcess]
 Connect = Callable[[], contextlib.AbstractAsyncContextManager[KubeCluster]]
@@ -67,7 +66,7 @@ def server(progress: Callable[[str], None], tmp_path_factory: pytest.TempPathFac
 def still(api_server: ApiServer) -> Place:
     """A namespace in which nobody else changes an object: there are no controllers."""
     install_kinds(api_server)
-    return Place(api_server.kubectl, f"still-{next(NUMBERS)}").make()
+    return Place(api_server.kubectl, f"still-{uuid.uuid4().hex[:8]}").make()
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def connect(api_server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 def new_place(server: ApiServer) -> Place:
-    return Place(server.kubectl, f"art-{next(NUMBERS)}").make()
+    return Place(server.kubectl, f"art-{uuid.uuid4().hex[:8]}").make()
 
 
 @pytest.fixture
