@@ -14,7 +14,7 @@ from operator_views import NOW, environment, job_view
 
 from easel_api.generationjob import Phase
 from easel_api.tasks import Task
-from easel_operator.core.actions import Apply
+from easel_operator.core.actions import Apply, Delete
 from easel_operator.core.decision import Decision
 from easel_operator.core.job.decide import over
 from easel_operator.core.observed import (
@@ -64,14 +64,24 @@ def test_an_operator_that_dies_after_any_action_ends_up_in_the_same_place(view: 
 
 
 @given(VIEWS, st.integers(0, 10_000))
-def test_the_clock_alone_writes_nothing_but_the_end_of_a_ttl(view: JobView | ModelView, seconds: int) -> None:
+def test_the_clock_alone_writes_nothing_but_ends_a_ttl_and_a_failed_fetch(
+    view: JobView | ModelView, seconds: int
+) -> None:
     reached: JobView | ModelView | None = view
     for _ in range(3):
         reached = after(reached, decide(reached, environment())) if reached else None
     if reached is None:
         return
     later = decide(reached, environment(NOW + timedelta(seconds=seconds)))
-    assert later.settled or (isinstance(reached, JobView) and over(reached.status) and after(reached, later) is None)
+    if later.settled:
+        return
+    if isinstance(reached, JobView):
+        assert over(reached.status)
+        assert after(reached, later) is None
+    else:
+        assert reached.children[JOBS.kind].body["status"]["conditions"]
+        assert isinstance(later.actions[0], Delete)
+        assert later.actions[0].reference.resource == JOBS
 
 
 @given(VIEWS)
