@@ -288,7 +288,7 @@ def main() -> int:
     console.print(table(found))
     held = verdicts(found, yaml.safe_load((HERE / "contract.yaml").read_text()), sizes)
     for verdict in held:
-        console.print(verdict)
+        console.print(str(verdict))
     console.print(f"{time.monotonic() - began:.0f} s")
     return 0 if all(verdict.holds for verdict in held) else 1
 
