@@ -79,6 +79,9 @@ CpuQuantity = Annotated[
 ]
 """A quantity; `cpu: 2` in a manifest is a number, and Kubernetes takes it everywhere else."""
 
+FETCHED_FOLDER = "easel-models"
+"""Folder in a cache's claim that holds what was fetched from buckets."""
+
 BUILTIN_MINIATURE = "builtin://miniature"
 BUILTIN_MOTION = "builtin://miniature/motion"
 BUILTIN_CONTROLNET = "builtin://miniature/controlnet-segmentation"

@@ -17,6 +17,7 @@ from easel_api.modeldeployment import (
     BUILTIN_MINIATURE,
     BUILTIN_MOTION,
     BUILTIN_VAE,
+    FETCHED_FOLDER,
     Adapter,
     ModelDeploymentSpec,
 )
@@ -30,10 +31,6 @@ BUILTINS: dict[str, Path] = {
     BUILTIN_GAN: miniature.WEIGHTS / "generator-gan",
     BUILTIN_VAE: miniature.WEIGHTS / "generator-vae",
 }
-
-
-FETCHED = "easel-models"
-"""Folder in the cache's claim that holds what was fetched."""
 
 
 def model_folder(spec: ModelDeploymentSpec, claims: Path) -> Path:
@@ -55,7 +52,7 @@ def cached(spec: ModelDeploymentSpec, source: str, claims: Path, digest: str | N
         return None
     endpoint = (spec.model.s3.endpoint if spec.model.s3 else None) or ""
     name = hashlib.sha256(f"{endpoint}\n{source}\n{digest or ''}".encode()).hexdigest()[:32]
-    return claims / spec.cache.persistent_volume_claim / FETCHED / name
+    return claims / spec.cache.persistent_volume_claim / FETCHED_FOLDER / name
 
 
 def folder_of(source: str, claims: Path, fetched: Path | None = None) -> Path:

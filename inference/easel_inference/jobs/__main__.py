@@ -7,10 +7,8 @@ as final. Anything else, 143 after SIGTERM among it, is started again and goes o
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,15 +16,14 @@ import time
 from easel_api.errors import Cancelled, EaselError, ExitCode
 from easel_api.generationjob import GenerationJob
 from easel_inference.artifacts import keys
+from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
 
 from .access import JobAccess, Server, StatusReporter
 from .opening import open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
-from .settings import Settings, termination_log
+from .settings import Settings
 from .worker import Job, Outcome, Worker, generate_at
-
-TERMINATED = 128 + signal.SIGTERM
 
 _log = logging.getLogger("easel.worker")
 
@@ -34,9 +31,7 @@ _log = logging.getLogger("easel.worker")
 def main() -> int:
     """Runs the job of this pod; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopped_by_signals()
     try:
         outcome = _run(Settings.read(os.environ), stop)
     except Cancelled:
@@ -46,7 +41,7 @@ def main() -> int:
         if stop.is_set():
             return TERMINATED  # what fails while everything is being stopped says nothing about the job
         _log.error("%s: %s", error.reason, error)
-        _say_why(error)
+        say_why(error)
         return int(error.exit_code)
     _log.info("done: %d stored, %d failed, manifest %s", outcome.succeeded, outcome.failed, outcome.manifest)
     return int(ExitCode.DONE)
@@ -79,12 +74,6 @@ def _backend_name(found: GenerationJob, endpoint: str) -> str:
     """What the operator chose, or, before it has said so, the Service's name."""
     chosen = found.status.backend
     return (chosen.model_deployment if chosen else "") or endpoint.split(".", maxsplit=1)[0].split(":", maxsplit=1)[0]
-
-
-def _say_why(error: EaselError) -> None:
-    """For `kubectl describe pod`, and for the operator when the API server was away."""
-    with contextlib.suppress(OSError):
-        termination_log(os.environ).write_text(f"{error.reason}: {error}"[:4096])
 
 
 if __name__ == "__main__":

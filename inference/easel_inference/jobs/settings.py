@@ -25,7 +25,6 @@ class Settings:
     priority: int
     places: Places
     service_account: Path
-    termination_log: Path
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -42,13 +41,7 @@ class Settings:
             service_account=Path(
                 environment.get("EASEL_SERVICE_ACCOUNT_DIR", "/var/run/secrets/kubernetes.io/serviceaccount")
             ),
-            termination_log=termination_log(environment),
         )
-
-
-def termination_log(environment: Mapping[str, str]) -> Path:
-    """Where the kubelet looks for a container's last words."""
-    return Path(environment.get("EASEL_TERMINATION_LOG", "/dev/termination-log"))
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:

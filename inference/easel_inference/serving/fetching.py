@@ -5,7 +5,7 @@ folder is downloaded beside its place, checked as the runtime would check it, an
 Job that dies goes on where it stopped.
 
 Environment: EASEL_MODEL_DEPLOYMENT (the spec as JSON), EASEL_OWNER (the ModelDeployment's name), EASEL_CLAIMS_DIR,
-EASEL_CREDENTIALS_DIR. Exit codes: 0 all is there; 2 and 3 as everywhere, which a second try does not mend; 1 it may.
+EASEL_CREDENTIALS_DIR. Exit codes: 0 all is there; 2 the bucket or the specification is wrong, which no second try mends; 1 and 3 one may.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import logging
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -41,6 +40,7 @@ from easel_api.errors import (
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.s3 import S3Access
 from easel_inference.artifacts.s3 import Fields, Listed, S3Store, read_credentials
+from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
 from easel_inference.engine.folders import check_files, check_name, checked_digest, files_of
 from easel_inference.engine.inspection import check_adapter, check_model
 from easel_inference.engine.sources import cached
@@ -48,8 +48,6 @@ from easel_inference.engine.sources import cached
 from .settings import spec_of
 
 FIELDS = Fields("spec.model.s3", "spec.model.source")
-TERMINATED = 128 + signal.SIGTERM
-TERMINATION_LOG = Path("/dev/termination-log")
 SAY_SECONDS = 10.0
 """How often the log says how far it is."""
 LOCK_SECONDS = 1.0
@@ -79,9 +77,7 @@ class Source:
 def main() -> int:
     """Fetch everything that is not there yet; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopped_by_signals()
     try:
         _run(os.environ, stop)
     except Cancelled:
@@ -89,8 +85,7 @@ def main() -> int:
         return TERMINATED
     except EaselError as error:
         log.error("%s: %s", error.reason, error)
-        with suppress(OSError):  # for the operator
-            Path(os.environ.get("EASEL_TERMINATION_LOG", TERMINATION_LOG)).write_text(f"{error.reason}: {error}"[:4096])
+        say_why(error)
         return int(error.exit_code)
     return int(ExitCode.DONE)
 
@@ -152,7 +147,8 @@ def _check_content(source: Source, folder: Path) -> None:
 
 
 def _fetch(source: Source, store: S3Store, prefix: str, owner: str, stop: threading.Event) -> None:
-    files = _files(source.uri, store.listed(f"{prefix.rstrip('/')}/"), f"{prefix.rstrip('/')}/")
+    start = f"{prefix.rstrip('/')}/"
+    files = _files(source.uri, store.listed(start), start)
     beside = source.folder.with_name(f".{source.folder.name}.{owner}.{_version(files, source)}")
     refusal = beside.with_name(f"{beside.name}.refused")
     for other in source.folder.parent.glob(f".{source.folder.name}.{owner}.*"):

@@ -85,9 +85,8 @@ class Launcher:
         """One life of tritonserver: an exit code, or None to try again."""
         self._state.clear()
         tritonserver.clean_shared_memory()
-        self._phase = (
-            Phase.LOADING
-        )  # why it failed before stands until it serves: to take it back for each try would flap
+        # Why it failed before stands until it serves: to take it back for each try would flap.
+        self._phase = Phase.LOADING
         try:
             check(self._settings.spec, self._settings.claims, hashed=False)
         except EaselError as error:

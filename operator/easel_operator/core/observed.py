@@ -163,8 +163,8 @@ class ModelView:
     pods: tuple[Pod, ...] = ()
     fetch_pods: tuple[Pod, ...] = ()
     """Of the Job that brings the model into its cache, which is among the children."""
-    fetch_events: tuple[dict[str, Any], ...] = ()
-    """What events say of that Job."""
+    fetch_trouble: Trouble | None = None
+    """Why no pod of that Job can be made at all."""
     refusal: Refusal | None = None
     work: Work = NO_WORK
     """What its jobs ask of it."""

@@ -13,8 +13,6 @@ USER = 65532
 """The numeric user that images of ours run as: `nonroot` by convention, so that runAsNonRoot can be checked."""
 
 CLAIMS = "/claims"
-FETCHED = "easel-models"
-"""Folder in a cache's claim that a fetch Job fills; the name is the inference package's."""
 CREDENTIALS_PATH = "/etc/easel/credentials"
 _REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OPTIONAL_KEYS = ("AWS_SESSION_TOKEN",)
@@ -100,6 +98,43 @@ def credentials(access: S3Access | None) -> list[Mounted]:
 def _keys_of(secret: str, keys: tuple[str, ...], *, optional: bool) -> dict[str, Any]:
     items = [{"key": key, "path": key} for key in keys]
     return {"secret": {"name": secret, "items": items, "optional": optional}}
+
+
+def command_container(
+    name: str,
+    image: str,
+    pull_policy: str,
+    module: str,
+    environment: dict[str, str],
+    resources: dict[str, Any],
+    volumes: list[Mounted],
+) -> dict[str, Any]:
+    """The container of a Job that runs a Python module of ours to its end."""
+    variables = environment | {"HOME": "/tmp"}  # noqa: S108 - an emptyDir of the pod's own
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "command": ["python", "-m", module],
+        "env": [{"name": key, "value": value} for key, value in variables.items()],
+        "resources": resources,
+        "securityContext": container_security(),
+        "volumeMounts": [volume.mount() for volume in volumes],
+    }
+
+
+def failure_policy(container: str, final: Iterable[int]) -> dict[str, Any]:
+    """`podFailurePolicy` of such a Job; `final` are the exit codes that trying again would only repeat."""
+    return {
+        "rules": [
+            # One that was evicted or preempted starts again and costs no try, whatever it managed to say at the end.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": container, "operator": "In", "values": list(final)},
+            },
+        ]
+    }
 
 
 def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:

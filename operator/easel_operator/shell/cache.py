@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from easel_operator.core import labels
 from easel_operator.core.decision import parse_timestamp
@@ -29,6 +29,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SHORT = 64
 """Characters of a text that many objects may share: a name, a reason, a moment."""
 
+K = TypeVar("K")
 Raw = dict[str, Any]
 Name = tuple[str, str]
 """Namespace and name."""
@@ -74,13 +75,9 @@ class Cache:
         self._objects[resource][namespace].pop(name, None)
         owner = owner_of(raw)
         if resource == PODS and owner:
-            self._pods[owner].discard(_name(raw))
-            if not self._pods[owner]:
-                del self._pods[owner]
+            _unlink(self._pods, owner, _name(raw))
         if resource == EVENTS:
-            self._events[_subject(raw)].discard(_name(raw))
-            if not self._events[_subject(raw)]:
-                del self._events[_subject(raw)]
+            _unlink(self._events, _subject(raw), _name(raw))
 
     def get(self, resource: Resource, namespace: str, name: str) -> Raw | None:
         """The object as last seen."""
@@ -202,6 +199,14 @@ def _shared(value: Any) -> Any:
             return sys.intern(value)
         case _:
             return value
+
+
+def _unlink(index: dict[K, set[Name]], key: K, name: Name) -> None:
+    """Take a name out of an index, and its entry with the last one."""
+    names = index.get(key, set())
+    names.discard(name)
+    if not names:
+        index.pop(key, None)
 
 
 def _subject(event: Raw) -> str:

@@ -13,7 +13,7 @@ from easel_operator.core import labels, parsing
 from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.model.fetching import fetch_name
 from easel_operator.core.model.scalers import SCALERS
-from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem
+from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem, Trouble
 from easel_operator.core.pods import create_trouble, mount_trouble
 from easel_operator.core.resources import (
     DEPLOYMENTS,
@@ -69,7 +69,7 @@ class Observer:
             counts=parsing.counts_of(runtime) if runtime else None,
             pods=await self._prober.ask(self._pods(key), loads=scales),
             fetch_pods=self._pods(key, fetches=True),
-            fetch_events=tuple(self._cache.events(fetch["metadata"]["uid"])) if (fetch := found[JOBS]) else (),
+            fetch_trouble=self._not_made(fetch["metadata"]["uid"]) if (fetch := found[JOBS]) else None,
             work=self._demands.work(key),
             demand=self._demands.demand(key),
             history=self._demands.history(key),
@@ -117,7 +117,10 @@ class Observer:
     def _batch_job(self, key: Key) -> BatchJob | None:
         raw = self._cache.get(JOBS, key.namespace, key.name)
         job = parsing.batch_job_of(raw) if raw else None
-        return job and replace(job, trouble=create_trouble(self._cache.events(job.uid)))
+        return job and replace(job, trouble=self._not_made(job.uid))
+
+    def _not_made(self, uid: str) -> Trouble | None:
+        return create_trouble(self._cache.events(uid))
 
     def _with_mounts(self, pod: Pod) -> Pod:
         """A missing Secret or volume keeps a pod from starting without a word in its status."""

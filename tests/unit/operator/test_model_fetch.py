@@ -19,6 +19,7 @@ from easel_operator.core.model.deployment import runtime_hash
 from easel_operator.core.model.fetching import fetch_job, fetch_name
 from easel_operator.core.observed import Child, DeploymentCounts, ModelView, NotLoaded, Problem, Termination
 from easel_operator.core.parsing import child_of
+from easel_operator.core.pods import create_trouble
 
 SOURCE = "s3://models/sd15"
 ENDED = "2026-01-02T03:04:00Z"
@@ -127,7 +128,7 @@ def test_the_last_words_of_an_earlier_jobs_pod_are_not_this_ones() -> None:
 
 def test_a_job_whose_pod_cannot_be_made_says_so() -> None:
     event = {"reason": "FailedCreate", "message": 'Error creating: pods "studio-fetch-x1y2z" is forbidden: no quota'}
-    decision = decide(viewed(fetch_events=(event,)), environment())
+    decision = decide(viewed(fetch_trouble=create_trouble([event])), environment())
     assert said(decision)["ModelCached"] == ("False", "FailedCreate")
     assert "x1y2z" not in str(status_of(decision)), "the name differs from try to try"
 

@@ -14,8 +14,9 @@ from easel_operator.core.podtemplates import (
     Mounted,
     claim_of,
     claims,
-    container_security,
+    command_container,
     credentials,
+    failure_policy,
     owner_reference,
     pod_security,
     scratch,
@@ -47,7 +48,7 @@ def batch_job(
                 "parallelism": 1,
                 "backoffLimit": BACKOFF_LIMIT,
                 "suspend": bool(queue),
-                "podFailurePolicy": _failure_policy(),
+                "podFailurePolicy": failure_policy(CONTAINER, FINAL_EXIT_CODES),
                 "template": {
                     "metadata": {"labels": labels.of_job(owner.name)},
                     "spec": _pod(owner, spec, endpoint(backend.name, owner.namespace), configuration),
@@ -65,19 +66,6 @@ def _metadata(owner: Identity, backend: Chosen, queue: dict[str, str]) -> dict[s
         "labels": labels.of_job(owner.name) | queue,
         "annotations": {labels.MODEL_DEPLOYMENT: backend.name, labels.SELECTED_REASON: backend.reason},
         "ownerReferences": [owner_reference(GENERATION_JOBS.api_version, GENERATION_JOBS.kind, owner.name, owner.uid)],
-    }
-
-
-def _failure_policy() -> dict[str, Any]:
-    return {
-        "rules": [
-            # An evicted or preempted worker starts again and costs no try, whatever it managed to say at the end.
-            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {
-                "action": "FailJob",
-                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(FINAL_EXIT_CODES)},
-            },
-        ]
     }
 
 
@@ -109,18 +97,16 @@ def _container(
         "EASEL_JOB_UID": owner.uid,
         "EASEL_ENDPOINT": address,
         "EASEL_PRIORITY": str(priority),
-        "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
     }
-    return {
-        "name": CONTAINER,
-        "image": configuration.worker_image,
-        "imagePullPolicy": configuration.worker_image_pull_policy,
-        "command": ["python", "-m", "easel_inference.jobs"],
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "resources": configuration.worker_resources,
-        "securityContext": container_security(),
-        "volumeMounts": [volume.mount() for volume in volumes],
-    }
+    return command_container(
+        CONTAINER,
+        configuration.worker_image,
+        configuration.worker_image_pull_policy,
+        "easel_inference.jobs",
+        environment,
+        configuration.worker_resources,
+        volumes,
+    )
 
 
 def _volumes(spec: GenerationJobSpec) -> list[Mounted]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_operator.core import labels, statuses
-from easel_operator.core.actions import Action, Apply, KeepReplicas, Manifest
+from easel_operator.core.actions import Action, Apply, Manifest
 from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.manifests import matches, sealed
 from easel_operator.core.observed import ModelView, Problem
-from easel_operator.core.resources import DEPLOYMENTS, Reference
+from easel_operator.core.resources import DEPLOYMENTS
 
 from .deployment import deployment, runtime_hash
 from .fetching import fetch
 from .networkpolicy import network_policy
 from .pdb import disruption_budget
-from .replicas import wanted_replicas
+from .replicas import current_replicas, keep_replicas, wanted_replicas
 from .service import service
 from .status import Replication, replication, serving_status, stalled_status
 
@@ -66,7 +66,7 @@ def plan(view: ModelView, environment: Environment) -> tuple[ModelDeploymentSpec
 def children(
     view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int | None
 ) -> tuple[Manifest, ...]:
-    """Everything that serves the model; the policy first, so that no runtime is ever reachable without it, and the Deployment last."""
+    """Everything that serves the model; the policy first, so that no runtime is ever reachable without it."""
     configuration = environment.configuration
     return (
         sealed(network_policy(view.identity, configuration)),
@@ -82,7 +82,9 @@ def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, 
     kept: tuple[Action, ...] = ()
     if not fetched.done:
         # The Deployment's template stays as it is, and its number does not.
-        manifests, kept = manifests[:-1], _scaled(view, wanted.rendered)
+        manifests = tuple(each for each in manifests if each.resource != DEPLOYMENTS)
+        if wanted.rendered is not None and current_replicas(view) not in (None, wanted.rendered):
+            kept = (keep_replicas(view, wanted.rendered),)
     if wanted.scaler and (fetched.done or DEPLOYMENTS.kind in view.children):
         manifests += (sealed(wanted.scaler),)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
@@ -96,15 +98,6 @@ def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, 
         (*map(_named, (*fetched.actions, *changes)), *written.reasons),
         scaled=wanted.scaled,
     )
-
-
-def _scaled(view: ModelView, replicas: int | None) -> tuple[Action, ...]:
-    child = view.children.get(DEPLOYMENTS.kind)
-    if child is None or child.owner_uid != view.identity.uid or replicas is None:
-        return ()
-    if child.body["spec"].get("replicas", 1) == replicas:
-        return ()
-    return (KeepReplicas(Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name), child.uid, replicas),)
 
 
 def _named(action: Action) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from easel_api.modeldeployment import ModelDeploymentSpec, RolloutStrategy
+from easel_api.modeldeployment import FETCHED_FOLDER, ModelDeploymentSpec, RolloutStrategy
 from easel_operator.core import labels
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration, RuntimeProfile
@@ -13,7 +13,6 @@ from easel_operator.core.manifests import digest
 from easel_operator.core.observed import Identity
 from easel_operator.core.podtemplates import (
     CLAIMS,
-    FETCHED,
     Mounted,
     claim_of,
     claims,
@@ -186,7 +185,9 @@ def _fetched(spec: ModelDeploymentSpec, volumes: list[Mounted]) -> list[dict[str
     if spec.cache is None or not spec.fetched_sources():
         return []
     (cache,) = (each for each in volumes if each.path == f"{CLAIMS}/{spec.cache.persistent_volume_claim}")
-    return [cache.mount() | {"mountPath": f"{cache.path}/{FETCHED}", "subPath": FETCHED, "readOnly": True}]
+    return [
+        cache.mount() | {"mountPath": f"{cache.path}/{FETCHED_FOLDER}", "subPath": FETCHED_FOLDER, "readOnly": True}
+    ]
 
 
 def placement(spec: ModelDeploymentSpec, profile: RuntimeProfile) -> dict[str, Any]:

@@ -21,19 +21,20 @@ from easel_operator.core.decision import Environment, parse_timestamp
 from easel_operator.core.manifests import digest, sealed
 from easel_operator.core.observed import BatchJob, Child, Identity, ModelView, NotLoaded, Trouble
 from easel_operator.core.parsing import batch_job_of
-from easel_operator.core.pods import create_trouble, last_words
+from easel_operator.core.pods import last_words
 from easel_operator.core.podtemplates import (
     Mounted,
     claims,
-    container_security,
+    command_container,
     credentials,
-    owner_reference,
+    failure_policy,
     pod_security,
     scratch,
 )
-from easel_operator.core.resources import JOBS, MODEL_DEPLOYMENTS, Reference
+from easel_operator.core.resources import JOBS, Reference
 
 from .deployment import placement
+from .metadata import child_metadata
 
 CONTAINER = "fetch"
 BACKOFF_LIMIT = 6
@@ -79,12 +80,12 @@ def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, e
     if child and not ours:
         message = f"a batch Job {child.name} is not this model's; the model waits until it is gone"
         return _underway("NameTaken", message, look_again=LOOK_AGAIN_SECONDS)
-    manifest = fetch_job(view.identity, spec, profile, environment.configuration)
     if ours is None:
         if view.refusal:
             return _underway(view.refusal.reason, view.refusal.message, failed=True)
-        return _underway(FETCHING, _from(spec), actions=(Apply(sealed(manifest)),))
-    if ours.deleting or _fetches(ours.body) != _fetches(manifest.body):
+        manifest = sealed(fetch_job(view.identity, spec, profile, environment.configuration))
+        return _underway(FETCHING, _from(spec), actions=(Apply(manifest),))
+    if ours.deleting or ours.body["metadata"].get("annotations", {}).get(labels.FETCHES) != digest(_told(spec)):
         return _underway(FETCHING, "an earlier fetch Job ends", actions=_removed(view, ours))
     return _judged(view, spec, ours, environment)
 
@@ -101,7 +102,7 @@ def _judged(view: ModelView, spec: ModelDeploymentSpec, child: Child, environmen
         why = said[-1] if said else job.failure
         again, left = _again(view, child, job, environment)
         return _underway(why.reason, why.message, actions=again, failed=True, look_again=left)
-    made = create_trouble(list(view.fetch_events)) if not pods else None
+    made = view.fetch_trouble if not pods else None
     if trouble := next((pod.trouble for pod in pods if pod.trouble), None) or made:
         return _underway(trouble.reason, trouble.message)
     if job.suspended:
@@ -154,10 +155,6 @@ def _removed(view: ModelView, job: Child | None) -> tuple[Action, ...]:
     return (Delete(Reference(JOBS, view.identity.namespace, job.name), job.uid),)
 
 
-def _fetches(job: dict[str, Any]) -> str:
-    return str(job["metadata"].get("annotations", {}).get(labels.FETCHES, ""))
-
-
 def fetch_job(
     owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
 ) -> Manifest:
@@ -168,32 +165,17 @@ def fetch_job(
         {
             "apiVersion": JOBS.api_version,
             "kind": JOBS.kind,
-            "metadata": {
+            "metadata": child_metadata(owner)
+            | {
                 "name": fetch_name(owner.name),
-                "namespace": owner.namespace,
                 "labels": labels.of_fetch(owner.name),
                 "annotations": {labels.FETCHES: digest(told)},
-                "ownerReferences": [
-                    owner_reference(MODEL_DEPLOYMENTS.api_version, MODEL_DEPLOYMENTS.kind, owner.name, owner.uid)
-                ],
             },
             "spec": {
                 "completions": 1,
                 "parallelism": 1,
                 "backoffLimit": BACKOFF_LIMIT,
-                "podFailurePolicy": {
-                    "rules": [
-                        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                        {
-                            "action": "FailJob",
-                            "onExitCodes": {
-                                "containerName": CONTAINER,
-                                "operator": "In",
-                                "values": list(FINAL_EXIT_CODES),
-                            },
-                        },
-                    ]
-                },
+                "podFailurePolicy": failure_policy(CONTAINER, FINAL_EXIT_CODES),
                 "template": {
                     "metadata": {"labels": labels.of_fetch(owner.name)},
                     "spec": _pod(owner, spec, profile, configuration, told),
@@ -249,15 +231,13 @@ def _container(
     environment = {
         "EASEL_MODEL_DEPLOYMENT": json.dumps(told, sort_keys=True, separators=(",", ":")),
         "EASEL_OWNER": owner.name,
-        "HOME": "/tmp",  # noqa: S108 - an emptyDir of the pod's own
     }
-    return {
-        "name": CONTAINER,
-        "image": profile.image,
-        "imagePullPolicy": profile.image_pull_policy,
-        "command": ["python", "-m", "easel_inference.serving.fetching"],
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "resources": RESOURCES,
-        "securityContext": container_security(),
-        "volumeMounts": [volume.mount() for volume in volumes],
-    }
+    return command_container(
+        CONTAINER,
+        profile.image,
+        profile.image_pull_policy,
+        "easel_inference.serving.fetching",
+        environment,
+        RESOURCES,
+        volumes,
+    )

@@ -55,7 +55,7 @@ def wanted_replicas(view: ModelView, spec: ModelDeploymentSpec, environment: Env
 
 
 def _by_demand(view: ModelView, scaling: Scaling, now: datetime) -> Wanted:
-    current = _current(view)
+    current = current_replicas(view)
     verdict = scale(scaling, _seen(view, current, now))
     costs = _costs(view) if current is not None and verdict.replicas < current else ()
     return Wanted(
@@ -70,15 +70,14 @@ def _by_demand(view: ModelView, scaling: Scaling, now: datetime) -> Wanted:
 
 
 def _by_another(view: ModelView, scaling: Scaling, environment: Environment) -> Wanted:
-    kind, current, bounds = SCALERS[scaling.engine], _current(view), bounds_at(scaling, environment.now)
+    kind, current, bounds = SCALERS[scaling.engine], current_replicas(view), bounds_at(scaling, environment.now)
     seen = _seen(view, current, environment.now)
     awake = bool(seen.work.items) or not seen.work.complete or seen.loading
     before, child = view.status.scaling, view.children.get(kind.kind)
     told = complaint(kind, child.body) if child else None
     handover: tuple[Action, ...] = ()
     if current is not None and (before is None or before.engine is not scaling.engine):
-        uid = view.children[DEPLOYMENTS.kind].uid
-        handover = (KeepReplicas(Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name), uid, current),)
+        handover = (keep_replicas(view, current),)
     return Wanted(
         1 if current is None else current,
         None,
@@ -117,6 +116,12 @@ def _said_by(engine: ScalingEngine, child: Child | None, told: tuple[str, str] |
     return _active("True", "DemandKnown", f"the {kind} scales the model")
 
 
+def keep_replicas(view: ModelView, count: int) -> KeepReplicas:
+    """Have the Deployment, which is there, keep or get a number of replicas and be otherwise as it is."""
+    reference = Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name)
+    return KeepReplicas(reference, view.children[DEPLOYMENTS.kind].uid, count)
+
+
 def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
     before = view.status.scaling
     pods = _staying(view)
@@ -132,7 +137,7 @@ def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
     )
 
 
-def _current(view: ModelView) -> int | None:
+def current_replicas(view: ModelView) -> int | None:
     """What the Deployment says; it outlives this process."""
     child = view.children.get(DEPLOYMENTS.kind)
     if child is None or child.owner_uid != view.identity.uid:
