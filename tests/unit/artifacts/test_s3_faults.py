@@ -21,8 +21,8 @@ ANSWERS = {
     "garbage": b"\x00\x01\r\n",
     "silence": b"",
     "page": b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 6\r\n\r\n<html>",
-    "broken-error": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\n<a b",
-    "elsewhere": b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+    "broken-error": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 4\r\n\r\n<a b",
+    "elsewhere": b"HTTP/1.1 301 Moved\r\nConnection: close\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
 }
 
 
