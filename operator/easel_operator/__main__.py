@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from easel_api.errors import EaselError, ExitCode
 from easel_operator.core.configuration import Configuration
 
+GARBAGE_COLLECTION = (50_000, 20, 1000)
+"""Allocations, and collections of each younger generation, between two collections. Python's own 700, 10 and 10 spend 40 % of the
+processor time of a start with 10,000 jobs on a cache in which nothing is garbage: objects refer to no owner."""
 DEFAULT_CONFIG = "/etc/easel/operator.yaml"
 RESTART = 1
 
@@ -22,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = _parser().parse_args(arguments)
     logs.set_up(options.log_level)
+    gc.set_threshold(*GARBAGE_COLLECTION)
     try:
         configuration = settings.load(options.config)
         asyncio.run(_run(configuration))

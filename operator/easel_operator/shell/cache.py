@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from easel_operator.core import labels
 from easel_operator.core.decision import parse_timestamp
+from easel_operator.core.parsing import OPERATORS_AND_WORKERS
 from easel_operator.core.resources import (
     EVENTS,
     GENERATION_JOBS,
@@ -169,23 +170,37 @@ def owner_of(raw: Raw) -> Key | None:
     return None
 
 
-READ: dict[Resource, dict[str, tuple[str, ...]]] = {
-    PODS: {"status": ("podIP", "conditions", "containerStatuses")},
-    JOBS: {"spec": ("suspend",)},
+METADATA = frozenset(
+    {"name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp"}
+    | {"labels", "annotations", "ownerReferences"}
+)
+READ: dict[Resource, dict[str, frozenset[str]]] = {
+    GENERATION_JOBS: {"status": OPERATORS_AND_WORKERS},
+    PODS: {"status": frozenset({"podIP", "conditions", "containerStatuses"})},
+    JOBS: {"spec": frozenset({"suspend"})},
 }
 """Parts of which only these fields are read; a pod's specification and a batch Job's template are most of either."""
+CONTAINER = frozenset({"image", "lastState", "ready", "restartCount", "state"})
+"""The same of a container's status."""
 
 
 def _kept(resource: Resource, raw: Raw) -> Raw:
     """Without what nobody reads, and with one copy of each text that many objects share: 10,000 jobs have 30,000 objects."""
-    metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    metadata = {key: value for key, value in raw["metadata"].items() if key in METADATA}
     if LAST_APPLIED in metadata.get("annotations", {}):
         metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != LAST_APPLIED}
     kept = raw | {"metadata": metadata}
     for part, fields in READ.get(resource, {}).items():
-        kept[part] = {field: kept[part][field] for field in fields if field in kept.get(part, {})}
+        kept[part] = {field: value for field, value in (kept.get(part) or {}).items() if field in fields}
     if resource == PODS:
         kept.pop("spec", None)
+        status = kept["status"]
+        # Of a pod's conditions those count that do not hold; a finished one has five that do.
+        status["conditions"] = [item for item in status.get("conditions", []) if item["status"] != "True"]
+        status["containerStatuses"] = [
+            {field: value for field, value in container.items() if field in CONTAINER}
+            for container in status.get("containerStatuses", [])
+        ]
     return dict(_shared(kept))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from easel_operator.core.resources import EVENTS, GENERATION_JOBS, MODEL_DEPLOYMENTS, PODS, Key
+import pytest
+
+from easel_operator.core import parsing
+from easel_operator.core.resources import EVENTS, GENERATION_JOBS, JOBS, MODEL_DEPLOYMENTS, PODS, Key
 from easel_operator.shell.cache import Cache
 
 
@@ -24,6 +27,61 @@ def test_managed_fields_are_not_kept() -> None:
     found = cache.get(MODEL_DEPLOYMENTS, "art", "studio")
     assert found is not None
     assert "managedFields" not in found["metadata"]
+
+
+OWNED = {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 3, "generateName": "p-"} | {
+    "ownerReferences": [{"kind": "Job", "name": "j", "uid": "o", "controller": True}]
+}
+MARKED = {
+    "annotations": {"easel.dev/runtime": "abc", "controller.kubernetes.io/pod-deletion-cost": "7"},
+    "finalizers": ["batch.kubernetes.io/job-tracking"],
+}
+ENDED = {"terminated": {"exitCode": 9, "reason": "Error", "message": "AuthConfig: no", "containerID": "c"}}
+CONTAINERS = (
+    {"ready": True, "restartCount": 2, "state": {"running": {"startedAt": "x"}}, "lastState": ENDED},
+    {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ENDED, "restartCount": 4},
+    {"state": {"waiting": {"reason": "ErrImagePull"}}},
+    {"state": ENDED},
+)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("scheduled", ["True", "False"])
+def test_a_pod_in_the_cache_says_all_that_the_pod_says(container: dict[str, Any], scheduled: str) -> None:
+    placed = {"type": "PodScheduled", "status": scheduled, "reason": "Unschedulable", "message": "0/1 nodes"}
+    pod = raw("p", {"easel.dev/generation-job": "mugs"}, spec={"containers": [{}]})
+    pod["metadata"] |= OWNED | MARKED | {"deletionTimestamp": "2026-01-01T00:00:09Z"}
+    pod["status"] = {"phase": "Failed", "podIP": "10.0.0.9", "conditions": [placed]}
+    pod["status"]["containerStatuses"] = [{"name": "worker", "image": "worker:1", **container}]
+    cache = Cache()
+    cache.put(PODS, pod)
+    (kept,) = cache.pods(Key("GenerationJob", "art", "mugs"))
+    assert parsing.pod_of(kept) == parsing.pod_of(pod)
+    assert "spec" not in kept
+
+
+def test_a_job_in_the_cache_says_all_that_the_job_says() -> None:
+    ended = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": "t"}
+    batch = raw("mugs", {"kueue.x-k8s.io/queue-name": "gpus"}, spec={"suspend": True, "template": {}})
+    batch["metadata"] |= OWNED | {"annotations": {"easel.dev/model-deployment": "studio"}}
+    batch["status"] = {"conditions": [ended], "active": 1, "ready": 1, "failed": 3}
+    mugs = job("mugs", "studio", phase="Complete", items={"total": 2, "succeeded": 2}, outputs=[{"uri": "s3://a/b"}])
+    mugs["metadata"] |= OWNED | {"annotations": {"meta.helm.sh/release-name": "art"}}
+    cache = Cache()
+    for resource, each in ((JOBS, batch), (GENERATION_JOBS, mugs)):
+        cache.put(resource, each)
+    kept_batch, kept = cache.raws(JOBS, "art")["mugs"], cache.raws(GENERATION_JOBS, "art")["mugs"]
+    assert parsing.batch_job_of(kept_batch) == parsing.batch_job_of(batch)
+    key = Key("GenerationJob", "art", "mugs")
+    for read in (
+        parsing.job_status,
+        parsing.declared,
+        parsing.queue_labels,
+        lambda each: parsing.identity_of(key, each),
+        lambda each: parsing.job_spec(each, lambda _: ()),
+    ):
+        assert read(kept) == read(mugs)
+    assert "outputs" not in kept["status"]
 
 
 def test_a_pod_is_found_by_its_owner_until_it_is_gone() -> None:
