@@ -58,11 +58,13 @@ class SetDeletionCost:
 class KeepReplicas:
     """Leave a Deployment's number of replicas as it is when it is not ours to say any more.
 
-    An applied field that its only manager gives up falls back to its default, which is one replica.
+    An applied field that its only manager gives up falls back to its default, which is one replica. Fails when the Deployment is not
+    in the version that was seen.
     """
 
     reference: Reference
     uid: str
+    version: str
     replicas: int
 
 

@@ -146,9 +146,9 @@ class Cache:
         return Counter(str((job.get("status") or {}).get("phase", "Pending")) for job in self._jobs())
 
     def waiting_since(self) -> datetime | None:
-        """When the oldest GenerationJob was made that has not begun, though it may."""
-        made = (job["metadata"]["creationTimestamp"] for job in self._jobs() if _waits(job.get("status") or {}))
-        first = min(made, default=None)  # all in one format and time zone, so that their order is that of their text
+        """Since when the GenerationJob that waits longest has not begun, though it may."""
+        since = (_since(job) for job in self._jobs() if _waits(job.get("status") or {}))
+        first = min(since, default=None)  # all in one format and time zone, so that their order is that of their text
         return None if first is None else parse_timestamp(first)
 
     def _jobs(self) -> Iterator[Raw]:
@@ -158,6 +158,13 @@ class Cache:
 
 def _waits(status: Raw) -> bool:
     return status.get("phase", "Pending") == "Pending" and not status.get("startTime")
+
+
+def _since(job: Raw) -> str:
+    """When a job came, or was resumed: while it is suspended it is not reconciling."""
+    said = (job.get("status") or {}).get("conditions", [])
+    underway = (item for item in said if item["type"] == "Reconciling" and item["status"] == "True")
+    return str(next(underway, {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"])
 
 
 def owner_of(raw: Raw) -> Key | None:

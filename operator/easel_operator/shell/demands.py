@@ -51,6 +51,8 @@ class Demands:
             self._metrics.forget(model)
         self._unseen = set(unseen)
         self._jobs: dict[Key, JobWork] = {}
+        self._requested: set[Key] = set()
+        """Jobs whose work is counted as requested: once, though it is stopped or its model is measured anew in between."""
         self._totals: defaultdict[Key, _Total] = defaultdict(_Total)
         self._scaled, self._known = {}, set()
         self._answers: dict[str, float | Blind | None] = {}
@@ -67,11 +69,18 @@ class Demands:
         if work:
             self._jobs[job] = work
             self._totals[_model(job, work)].add(work)
-        new = work is not None and not inherited and (before is None or before.gpu_seconds is None)
-        requested = (work.gpu_seconds or 0.0) if work and new else 0.0
+        requested = 0.0
+        if work and work.gpu_seconds is not None and job not in self._requested:
+            self._requested.add(job)
+            requested = 0.0 if inherited else work.gpu_seconds
         for model in touched & self._known:
             self._metrics.work(model, self.work(model), requested if work and model == _model(job, work) else 0.0)
         return next((model for model in touched if bool(self._totals[model].jobs) != worked[model]), None)
+
+    def ended(self, job: Key) -> Key | None:
+        """There is no such job any more; one of its name is another. The model that must be looked at again, if one must."""
+        self._requested.discard(job)
+        return self.put(job, None)
 
     def work(self, model: Key) -> Work:
         """Queued and running work of a model."""

@@ -149,6 +149,8 @@ class Operator:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            if not self._audit.synced.is_set():
+                continue  # numbers that grow with the first lists would look like news
             since = self._cache.waiting_since()
             wait = 0.0 if since is None else max(0.0, (_now() - since).total_seconds())
             self._metrics.jobs(self._cache.phases(), wait)
@@ -179,7 +181,7 @@ class Operator:
             elif self._demands.scaled(key, decision.scaled):
                 self._measuring.ask_soon()
             return False
-        if model := self._demands.put(key, decision.work if decision else None):
+        if model := self._demands.put(key, decision.work) if decision else self._demands.ended(key):
             self._queue.add(model)
         before = self._admissions.turn(key)
         for job in self._admissions.put(key, decision.seat if decision else None, _now()) - {key}:

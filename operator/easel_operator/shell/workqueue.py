@@ -114,8 +114,9 @@ class WorkQueue:
         failures = self._failures.pop(key, 0)
         if outcome.failed:
             self._failures[key] = failures + 1
+        if again:
+            self.add(key)  # something has changed: what failed may go well now
+        elif outcome.failed:
             self.add_after(key, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16)))
-        elif again:
-            self.add(key)
         elif outcome.requeue_after is not None:
             self.add_after(key, max(0.0, outcome.requeue_after))

@@ -98,7 +98,10 @@ class Process:
     def _heed(self, key: Key, decision: Decision | None) -> bool:
         if key.resource != GENERATION_JOBS:
             return False
-        self.demands.put(key, decision.work if decision else None)
+        if decision is None:
+            self.demands.ended(key)
+        else:
+            self.demands.put(key, decision.work)
         before = self.admissions.turn(key)
         changed = self.admissions.put(key, decision.seat if decision else None, NOW)
         self.to_do |= dict.fromkeys(changed - {key})

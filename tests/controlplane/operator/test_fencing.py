@@ -104,8 +104,13 @@ def test_a_number_of_replicas_stays_when_it_is_not_ours_any_more(
     place: Place, perform: Callable[[Action], None]
 ) -> None:
     perform(Apply(deployment(place, 3)))
-    made = (place.get("deployment", "fenced") or {})["metadata"]
-    perform(KeepReplicas(Reference(DEPLOYMENTS, place.namespace, "fenced"), made["uid"], 3))
+    reference, made = (
+        Reference(DEPLOYMENTS, place.namespace, "fenced"),
+        (place.get("deployment", "fenced") or {})["metadata"],
+    )
+    perform(KeepReplicas(reference, made["uid"], made["resourceVersion"], 3))
+    with pytest.raises(Changed):
+        perform(KeepReplicas(reference, made["uid"], made["resourceVersion"], 1))
     perform(Apply(deployment(place, None), version(place, "deployment", "fenced")))
     assert replicas(place) == 3
     place("scale", "deployment", "fenced", "--replicas=5")

@@ -140,6 +140,10 @@ def test_jobs_are_counted_by_phase() -> None:
     assert cache.phases() == {"Pending": 1, "Complete": 1}
 
 
+def since(when: str) -> dict[str, str]:
+    return {"type": "Reconciling", "status": "True", "lastTransitionTime": when}
+
+
 def test_the_longest_wait_is_of_the_oldest_job_that_has_not_begun() -> None:
     cache = Cache()
     assert cache.waiting_since() is None
@@ -149,6 +153,7 @@ def test_the_longest_wait_is_of_the_oldest_job_that_has_not_begun() -> None:
         (3, "between-two-pods", {"phase": "Pending", "startTime": "2026-01-02T03:30:00Z"}),
         (4, "waits", {"phase": "Pending"}),
         (5, "new", {}),
+        (0, "resumed", {"phase": "Pending", "conditions": [since("2026-01-02T04:30:00Z")]}),
     ):
         made = job(name, "studio", **status)
         made["metadata"]["creationTimestamp"] = f"2026-01-02T0{hour}:00:00Z"

@@ -368,6 +368,11 @@ def test_work_and_loading_keep_kedas_scaler_active() -> None:
     assert not forced.items() <= annotations(handed(KEDA)).items()
     asleep = handed(KEDA)
     assert forced.items() <= annotations(replace(asleep, pods=(pod("studio-9", running=True),))).items()
+    ended = Termination(1, "Error", "")
+    again = pod("studio-9", running=True, restarts=1, termination=ended)
+    assert forced.items() <= annotations(replace(asleep, pods=(again,))).items(), "it loads anew"
+    over = pod("studio-9", restarts=1, termination=ended)
+    assert not forced.items() <= annotations(replace(asleep, pods=(over,))).items()
 
 
 @pytest.mark.parametrize(

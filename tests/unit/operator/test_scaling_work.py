@@ -180,6 +180,31 @@ def test_work_that_an_earlier_leader_counted_is_not_counted_again() -> None:
     assert metrics.registry.get_sample_value(*requested) == 4.0
 
 
+MEASURED, UNMEASURED = JobWork("studio", 2, 10.0), JobWork("studio", 2, None)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [MEASURED, UNMEASURED, MEASURED],
+        [MEASURED, None, MEASURED],
+        [UNMEASURED, None, MEASURED, JobWork("studio", 1, 5.0)],
+    ],
+    ids=["its model is edited", "it is suspended and resumed", "it waits for the first measurement"],
+)
+def test_the_work_of_a_job_is_requested_once(told: list[JobWork | None]) -> None:
+    metrics = PrometheusMetrics()
+    demands = Demands(metrics)
+    demands.scaled(STUDIO, Scaled(1, 0, active=True, query="q"))
+    for work in told:
+        demands.put(job("a"), work)
+    requested = ("easel_requested_gpu_seconds_total", {"namespace": "art", "deployment": "studio"})
+    assert metrics.registry.get_sample_value(*requested) == 10.0
+    demands.ended(job("a"))
+    demands.put(job("a"), MEASURED)
+    assert metrics.registry.get_sample_value(*requested) == 20.0, "another job of that name"
+
+
 def test_metrics_tell_of_the_work_of_each_model_and_of_the_scaling_of_those_that_are_scaled() -> None:
     metrics = PrometheusMetrics()
     demands = Demands(metrics)

@@ -104,6 +104,26 @@ async def test_failures_are_tried_again_with_growing_pauses(monkeypatch: pytest.
     assert pauses[2] >= 0.079
 
 
+async def test_what_failed_is_tried_at_once_when_it_has_changed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workqueue, "FIRST_PAUSE", 60.0)
+    count, done = 0, asyncio.Event()
+
+    async def work(key: Key) -> Outcome:
+        nonlocal count
+        count += 1
+        if count == 1:
+            queue.add(key)
+        if count == 2:
+            done.set()
+        return Outcome(failed=count == 1)
+
+    async with running(work) as queue:
+        queue.add(A)
+        await asyncio.wait_for(done.wait(), 5)
+
+
 async def test_a_key_is_worked_on_again_when_asked_for() -> None:
     count, done = 0, asyncio.Event()
 

@@ -97,15 +97,18 @@ class KubeCluster:
             await self._patch(path, body | {"metadata": body["metadata"] | seen}, APPLY, force=bool(action.version))
         except NameTaken:
             # Somebody changed a field of our own child, and it was not in view yet: it is ours to change back.
-            if not await self._is_ours(action):
+            if not (version := await self._version_of_ours(action)):
                 raise
-            await self._patch(path, action.manifest.body, APPLY, force=True)
+            seen = {"resourceVersion": version}
+            await self._patch(path, body | {"metadata": body["metadata"] | seen}, APPLY, force=True)
 
-    async def _is_ours(self, action: Apply) -> bool:
+    async def _version_of_ours(self, action: Apply) -> str:
+        """Its resource version; empty when it is not there, or somebody else's."""
         found = await self.get(action.manifest.reference)
         wanted = {owner["uid"] for owner in action.manifest.body["metadata"]["ownerReferences"]}
         owners = (found or {}).get("metadata", {}).get("ownerReferences", [])
-        return any(owner.get("controller") and owner["uid"] in wanted for owner in owners)
+        ours = any(owner.get("controller") and owner["uid"] in wanted for owner in owners)
+        return str(found["metadata"]["resourceVersion"]) if found and ours else ""
 
     async def _apply_status(self, action: ApplyStatus) -> None:
         resource, key = action.key.resource, action.key
@@ -136,7 +139,8 @@ class KubeCluster:
             await self._patch(_path(action.reference), body, APPLY, force=True)
 
     async def _keep_replicas(self, action: KeepReplicas) -> None:
-        body = _part(action.reference.resource, action.reference.name, {"uid": action.uid})
+        seen = {"uid": action.uid, "resourceVersion": action.version}
+        body = _part(action.reference.resource, action.reference.name, seen)
         body |= {"spec": {"replicas": action.replicas}}
         # Another manager's name; whoever scales next takes the field from it.
         await self._patch(_path(action.reference), body, APPLY, force=True, manager=f"{FIELD_MANAGER}-handover")

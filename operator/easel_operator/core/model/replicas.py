@@ -119,7 +119,8 @@ def _said_by(engine: ScalingEngine, child: Child | None, told: tuple[str, str] |
 def keep_replicas(view: ModelView, count: int) -> KeepReplicas:
     """Have the Deployment, which is there, keep or get a number of replicas and be otherwise as it is."""
     reference = Reference(DEPLOYMENTS, view.identity.namespace, view.identity.name)
-    return KeepReplicas(reference, view.children[DEPLOYMENTS.kind].uid, count)
+    seen = view.children[DEPLOYMENTS.kind]
+    return KeepReplicas(reference, seen.uid, seen.resource_version, count)
 
 
 def _seen(view: ModelView, current: int | None, now: datetime) -> Seen:
@@ -152,7 +153,8 @@ def _staying(view: ModelView) -> tuple[Pod, ...]:
 def _loads(pod: Pod) -> bool:
     """On its way, and nothing says that it will not arrive."""
     failed = isinstance(pod.probe, NotLoaded) and pod.probe.report.reason != LOADING
-    return not (pod.ready or pod.trouble or pod.termination or failed)
+    # How a container ended that runs anew is past: it loads like any other.
+    return not (pod.ready or pod.trouble or (pod.termination and not pod.running) or failed)
 
 
 def _unmade(view: ModelView, current: int | None) -> bool:

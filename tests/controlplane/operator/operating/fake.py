@@ -76,7 +76,7 @@ class FakeCluster:
                 tags = found["metadata"].get("annotations", {}) | {labels.DELETION_COST: str(action.cost)}
                 self._put(action.reference, found | {"metadata": found["metadata"] | {"annotations": tags}})
             case KeepReplicas():
-                found = self._demand(action.reference, action.uid)
+                found = self._demand(action.reference, action.uid, action.version)
                 self._applied.get((action.reference, ""), {}).get("spec", {}).pop("replicas", None)
                 self._put(action.reference, found | {"spec": found["spec"] | {"replicas": action.replicas}})
             case Delete():
