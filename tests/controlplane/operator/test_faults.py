@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from operating.fake import Event, FakeCluster, Raw, step
+from operating.fake import KINDS, Event, FakeCluster, Raw, step
 from operator_views import NOW, configuration
 
 from easel_operator.adapters.metrics import PrometheusMetrics
@@ -88,6 +89,27 @@ class Process:
             cache.put(resource, raw)
         self.to_do: dict[Key, None] = dict.fromkeys(cache.own())
         self._let_in()
+
+    def recover(self) -> None:
+        """What a process does that lives on: its watches list what they missed, and it looks at everything once it leads."""
+        self.coming.clear()
+        there = {reference: raw for reference, _, raw in self._listed()}
+        for resource in KINDS:
+            for name, raw in self.cache.raws(resource, "art").items():
+                if Reference(resource, "art", name) not in there:
+                    self.cache.remove(resource, raw)
+        for reference, raw in there.items():
+            self.cache.put(reference.resource, raw)
+        self.leads = True
+        jobs = [key for key in self.cache.own() if key.resource == GENERATION_JOBS]
+        self.demands.clear(jobs)
+        self.admissions.clear(jobs)
+        self._let_in()
+        self.to_do |= dict.fromkeys(self.cache.own())
+
+    def _listed(self) -> Iterator[tuple[Reference, str, Raw]]:
+        for resource, change, raw in self.cluster.listed():
+            yield Reference(resource, "art", raw["metadata"]["name"]), change, raw
 
     def _let_in(self) -> None:
         for key in self.cache.own():
@@ -195,7 +217,8 @@ class Schedule:
             await getattr(self, self.draw.choice(self.FAULTS))(self.draw.choice(self.processes))
         for reference, change in self.edits:
             self.cluster.change(reference, spec=change)
-        await healed(self.cluster)
+        survivor = self.draw.choice([*self.processes, None])
+        await healed(self.cluster, survivor)
         return self.cluster
 
     async def hear(self, process: Process) -> None:
@@ -211,7 +234,7 @@ class Schedule:
         await process.work()
 
     async def die(self, process: Process) -> None:
-        await process.work(self.draw.randrange(4))
+        await process.work(self.draw.randrange(8))
 
     async def world(self, _: Process) -> None:
         step(self.cluster)
@@ -232,11 +255,16 @@ class Schedule:
         process.begin()
 
 
-async def healed(cluster: FakeCluster) -> None:
-    """The faults are over: one operator, which hears everything, until nothing happens; and nothing is written after."""
+async def healed(cluster: FakeCluster, survivor: Process | None = None) -> None:
+    """The faults are over: one operator, which hears everything, until nothing happens; and nothing is written after.
+
+    It is a new process, or one that lived through the faults.
+    """
     cluster.watchers.clear()
-    process = Process(cluster)
-    process.leads = True
+    process = survivor or Process(cluster)
+    if survivor:
+        cluster.watchers.append(survivor.coming.append)
+    process.recover()
     for _ in range(500):
         if process.coming:
             process.hear()
