@@ -29,9 +29,10 @@ from operator_views import (
 )
 
 from easel_api.conditions import is_true
-from easel_api.errors import EnvironmentFault
+from easel_api.errors import EnvironmentFault, ErrorReport
+from easel_operator.core.admission import Turn
 from easel_operator.core.model.deployment import runtime_hash
-from easel_operator.core.observed import DeploymentCounts, JobView, ModelView, Problem
+from easel_operator.core.observed import DeploymentCounts, JobView, ModelView, NotLoaded, Problem
 
 GITOPS = Path(__file__).parents[2] / "charts/easel/gitops"
 ARGO = yaml.safe_load((GITOPS / "argocd-cm.yaml").read_text())["data"]
@@ -107,9 +108,29 @@ def serving(replicas: int, **counts: int) -> ModelView:
     return replace(made, counts=DeploymentCounts(current=True, **found), pods=pods)
 
 
+def unready(**changes: Any) -> ModelView:
+    """A model with one replica that does not serve, and what is to be said of its pod."""
+    view = serving(1, ready=0)
+    return replace(view, pods=tuple(replace(each, ready=False, **changes) for each in view.pods))
+
+
+def beside_the_former(view: ModelView) -> ModelView:
+    """The same while a replica of the former specification serves."""
+    counts = DeploymentCounts(current=True, replicas=2, updated=1, ready=1)
+    return replace(view, counts=counts, pods=(*view.pods, running("studio-8", runtime_hash="former")))
+
+
+BROKEN = NotLoaded(ErrorReport(reason="UnsafeModel", what="the weights are a pickle", where="model"))
+LOADS = NotLoaded(ErrorReport(reason="Loading", what="the weights are read", where="model"))
+IN_A_BUCKET = model_spec(model={"source": "s3://models/sd15"}, cache={"persistentVolumeClaim": "models"})
+
 STATES: dict[str, tuple[JobView | ModelView, tuple[str, str, str]]] = {
     "a job that starts": (job_view(), IN_PROGRESS),
     "a job that waits for its model": (job_view(candidates=(replace(READY, ready=False),)), IN_PROGRESS),
+    "a job that waits for its turn": (
+        job_view(turn=Turn(admitted=False, message="9 jobs of this namespace work")),
+        IN_PROGRESS,
+    ),
     "a job that runs": (job_view(batch_job=batch(active=1, ready=1)), IN_PROGRESS),
     "a job that is complete": (job_view(batch_job=completed()), CURRENT),
     "a job that failed": (job_view(batch_job=failed()), FAILED),
@@ -120,6 +141,11 @@ STATES: dict[str, tuple[JobView | ModelView, tuple[str, str, str]]] = {
     "a model that serves": (serving(1), CURRENT),
     "a model that serves and rolls out": (serving(2, updated=1, ready=1), IN_PROGRESS),
     "a model that sleeps": (serving(0), CURRENT),
+    "a model that is fetched": (model_view(IN_A_BUCKET), IN_PROGRESS),
+    "a model that loads": (unready(probe=LOADS), IN_PROGRESS),
+    "a model that loads beside the former one": (beside_the_former(unready(probe=LOADS)), IN_PROGRESS),
+    "a model that cannot load": (unready(probe=BROKEN), FAILED),
+    "a model that cannot load beside the former one, which serves": (beside_the_former(unready(probe=BROKEN)), FAILED),
     "a model of an unknown profile": (model_view(model_spec(runtimeProfile="unknown")), FAILED),
 }
 

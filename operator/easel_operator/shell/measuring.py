@@ -19,8 +19,14 @@ AT_ONCE = 8
 class Measuring:
     """Asks, remembers the answers and has each model reconciled with its own."""
 
-    def __init__(self, prometheus: Prometheus, demands: Demands, reconcile: Callable[[Key], None]) -> None:
-        self._prometheus, self._demands, self._reconcile = prometheus, demands, reconcile
+    def __init__(
+        self,
+        prometheus: Prometheus,
+        demands: Demands,
+        reconcile: Callable[[Key], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._prometheus, self._demands, self._reconcile, self._clock = prometheus, demands, reconcile, clock
         self._good: dict[str, float] = {}
         self._asked = asyncio.Event()
 
@@ -55,7 +61,7 @@ class Measuring:
 
     def _judged(self, query: str, answer: float | Blind) -> float | Blind | None:
         """One answer that is missing is no answer yet, as before the first scrape; several are a reason to say so."""
-        now = time.monotonic()
+        now = self._clock()
         if not isinstance(answer, Blind):
             self._good[query] = now
             return answer

@@ -56,16 +56,22 @@ def test_a_job_in_the_middle_goes_with_its_worker(place: Place, start: Start, ru
     assert place.condition("mdep", "studio", "Ready")["status"] == "True"
 
 
-def test_a_model_with_jobs_that_wait_goes_and_they_say_what_they_wait_for(place: Place, start: Start) -> None:
+@pytest.mark.parametrize("runs", [True, False], ids=["operator-runs", "operator-is-down"])
+def test_a_model_with_jobs_that_wait_goes_and_they_say_what_they_wait_for(
+    place: Place, start: Start, runs: bool
+) -> None:
     operator = start(place).ready().leads()
-    assert operator
     place.model("studio")
     place.job("early")
     place.await_condition("gen", "early", "Ready", "False", "ModelNotReady")
+    if not runs:
+        operator.gone()
     place("delete", "mdep", "studio", "--timeout=20s")
-    place.await_condition("gen", "early", "Ready", "False", "ModelNotFound")
     no_kubelet(place)
     until(lambda: not left(place), "nothing is left of the model")
+    if not runs:
+        operator.start().ready().leads()
+    place.await_condition("gen", "early", "Ready", "False", "ModelNotFound")
     place.model("studio")
     place.serve("studio")
     until(lambda: place.get("job", "early"), "the job begins with the model that came back")

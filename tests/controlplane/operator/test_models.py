@@ -120,6 +120,13 @@ def runtime() -> Iterator[RuntimePort]:
     port.close()
 
 
+MEMORY = {
+    "memory_capacity": 4096 * 2**20,
+    "weights_memory": 2048 * 2**20,
+    "peak_memory": {"128x128": 64 * 2**20, "512x512": 1024 * 2**20},
+}
+
+
 def test_what_a_runtime_says_of_its_model_is_told(place: Place, start, runtime: RuntimePort) -> None:
     start(place, runtimeHttpPort=runtime.server.server_port).ready().leads()
     place.model("studio")
@@ -133,7 +140,7 @@ def test_what_a_runtime_says_of_its_model_is_told(place: Place, start, runtime: 
     place.await_condition("mdep", "studio", "ModelLoaded", "False", "UnsafeModel")
     assert (place.get("mdep", "studio") or {})["status"]["lastFailure"]["reason"] == "UnsafeModel"
 
-    runtime.status, runtime.answer = 200, LOADED
+    runtime.status, runtime.answer = 200, LOADED | MEMORY
     place.run_pod(pod, "runtime", ready=True, address="127.0.0.7")
     place.await_condition("mdep", "studio", "Ready", "True", "Serving")
     status = until(
@@ -144,3 +151,8 @@ def test_what_a_runtime_says_of_its_model_is_told(place: Place, start, runtime: 
     assert status["tasks"] == ["text-to-image"]
     assert "lastFailure" not in status
     assert {item["type"] for item in status["conditions"]} == {"Ready", "ModelLoaded"}
+
+    place.job("poster", parameters={"width": 1024, "height": 1024})
+    refused = place.await_condition("gen", "poster", "Failed", "True", "Unsupported")
+    assert "beside the 2,048 MiB that ModelDeployment studio has in use, of 4,096 MiB" in refused["message"]
+    assert place.get("job", "poster") is None

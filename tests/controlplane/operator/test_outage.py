@@ -48,11 +48,11 @@ def test_an_operator_sits_an_outage_out(fragile: ApiServer, place: Place, start:
     patient = {"duration": 120, "renewDeadline": 100, "retry": 0.5}
     operator = start(place, kubeconfig=fragile.kubeconfig, leaseTimes=patient).ready().leads()
     generation = serving(place)
-    for parts in (("kube-apiserver",), ("kube-apiserver", "etcd")):
+    for parts in (("kube-apiserver",), ("etcd",), ("kube-apiserver", "etcd")):
         for name in parts:
             processes.stop(name, fragile.plane.state)
         back(fragile, *parts)
-        job = f"after-{parts[-1]}"
+        job = f"after-{'-and-'.join(parts)}"
         place.job(job)
         # The Job and not its pod: how soon the other controllers come back is not ours.
         until(functools.partial(place.get, "job", job), "its batch Job", 90)

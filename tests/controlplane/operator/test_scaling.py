@@ -165,8 +165,22 @@ def test_a_restarted_operator_takes_no_replica_of_work_that_it_has_not_seen_yet(
     scene.operator.stop()
     scene.operator.start().ready().leads()
     until(lambda: scene.operator.metric("easel_backlog_gpu_seconds{") == 200.0, "the backlog is known again")
-    until(lambda: scene.operator.metric("easel_scaling_active{") == 1.0, "the demand is known again")
+    until(lambda: place.condition("mdep", "studio", "AutoscalingActive")["reason"] == "DemandKnown", "an answer")
+    settled = 'easel_operator_reconciles_total{kind="ModelDeployment",result="settled"}'
+    before = scene.operator.metric(settled) or 0.0
+    until(lambda: (scene.operator.metric(settled) or 0.0) >= before + 3, "polls, each with an answer", 90)
+    assert scene.operator.metric("easel_scaling_active{") == 1.0
     assert (place.get("deployment", "studio") or {})["metadata"]["generation"] == version
+
+
+def test_a_platforms_own_query_is_the_demand(scene: Scene) -> None:
+    place = scene.place
+    place.model("studio", scaling=SCALING | {"query": "vector(120)", "minReplicas": 1})
+    scene.await_replicas("studio", 1)
+    scene.serve_all("studio", 1)
+    # Two minutes of work, of which one replica does one in the time that is aimed at; no job says so.
+    scene.await_replicas("studio", 2)
+    place.await_condition("mdep", "studio", "AutoscalingActive", "True", "DemandKnown")
 
 
 def test_two_models_of_which_the_first_that_can_come_is_woken(scene: Scene) -> None:

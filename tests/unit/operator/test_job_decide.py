@@ -17,7 +17,7 @@ from easel_operator.core.admission import UNKNOWN, Turn
 from easel_operator.core.configuration import Admission
 from easel_operator.core.decision import Decision, Refusal
 from easel_operator.core.job.choice import Chosen, TooLarge, Waiting, choose
-from easel_operator.core.observed import Candidate, Memory, Problem, Termination, Trouble
+from easel_operator.core.observed import Candidate, JobView, Memory, Problem, Termination, Trouble
 from easel_operator.core.resources import JOBS
 
 MISSING = Candidate("nobody", found=False)
@@ -113,7 +113,20 @@ def test_waiting_names_since_when_the_model_is_not_ready() -> None:
     message = status_of(decide(job_view(candidates=(LOADING,)), environment()))["conditions"][0]["message"]
     assert message == (
         "ModelDeployment loading is not ready since 2026-01-01T00:00:00Z: Loading (the runtime loads the model)"
+        " (waits since 2026-01-02T03:04:05Z)"
     )
+
+
+def test_a_job_says_since_when_it_waits_whatever_it_waits_for() -> None:
+    view = job_view(candidates=(LOADING,))
+    later = environment(NOW + timedelta(minutes=5))
+    waiting = after(view, decide(view, environment()))
+    assert isinstance(waiting, JobView)
+    assert decide(waiting, later).settled, "time alone changes no word"
+    for change in ({"candidates": (replace(LOADING, desired=0, wakes=True),)}, {"candidates": (READY,), "turn": HELD}):
+        told = status_of(decide(replace(waiting, **change), later))["conditions"][0]
+        assert told["message"].endswith("(waits since 2026-01-02T03:04:05Z)"), told
+        assert told["reason"] in ("ModelWaking", "Queued")
 
 
 def test_a_running_worker_is_generating() -> None:

@@ -14,7 +14,7 @@ from easel_api.errors import InvalidInput, Unsupported
 from easel_api.generationjob import ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
-from easel_operator.core.decision import Decision, Environment, parse_timestamp
+from easel_operator.core.decision import Decision, Environment, parse_timestamp, timestamp
 from easel_operator.core.manifests import sealed
 from easel_operator.core.observed import BatchJob, JobView, Problem
 from easel_operator.core.resources import JOBS, Reference
@@ -174,7 +174,15 @@ def _queued_by_kueue(view: JobView, spec: GenerationJobSpec, job: BatchJob, envi
 def _held(view: JobView, environment: Environment) -> Decision:
     if not view.turn.message:
         return Decision(reasons=("not every job was looked at yet",))
-    return _write(view, State(Phase.PENDING, underway("Queued", view.turn.message)), environment)
+    return _wait(view, "Queued", view.turn.message, environment)
+
+
+def _wait(view: JobView, reason: str, message: str, environment: Environment) -> Decision:
+    """Says since when, in words that do not change: a clock in the status would be a write each second."""
+    before = conditions.find(view.status.conditions, ConditionType.RECONCILING)
+    waits = before is not None and before.status == "True"
+    since = before.last_transition_time if before and waits else timestamp(environment.now)
+    return _write(view, State(Phase.PENDING, underway(reason, f"{message} (waits since {since})")), environment)
 
 
 def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...]) -> Decision:
@@ -225,7 +233,7 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
             )
             return _fail(view, Failure(reason=Unsupported.reason, message=message), environment)
         case Waiting() as waiting:
-            return _write(view, State(Phase.PENDING, underway(waiting.reason, waiting.message)), environment)
+            return _wait(view, waiting.reason, waiting.message, environment)
         case Chosen() if not (view.turn.admitted or view.queue):
             return _held(view, environment)
         case Chosen() as chosen:
