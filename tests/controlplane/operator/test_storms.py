@@ -23,7 +23,8 @@ FLOW = "flowcontrol.apiserver.k8s.io"
 
 
 def serving(place: Place) -> int:
-    place.model("studio")
+    # How many jobs it takes until a fault is noticed nobody knows, and none of them may wait for its turn.
+    place.model("studio", engine={"maxConcurrentRequests": 256})
     place.serve("studio")
     return int((place.get("deployment", "studio") or {})["metadata"]["generation"])
 
