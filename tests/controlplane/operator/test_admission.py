@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
+from easel_cluster import processes
+from easel_cluster.apionly import ApiServer
 from operating.place import Place
 from operating.process import OperatorProcess, until
+from operating.runtime import LOADED, RuntimePort
 
-from conftest import Start
+from conftest import Start, new_place
 
 pytestmark = pytest.mark.apiserver
 
@@ -40,7 +44,9 @@ def test_jobs_begin_in_order_of_class_and_age_under_one_leader_and_the_next(plac
     until(lambda: begun(place) == {"working"}, "the first job")
     place.job("patient")
     held = place.await_condition("gen", "patient", "Ready", "False", "Queued")
-    assert held["message"] == "1 jobs of this namespace work, as many as the platform lets work at once"
+    assert held["message"].startswith(
+        "1 jobs of this namespace work, as many as the platform lets work at once (waits "
+    )
     place.job("urgent", priorityClassName="urgent")
     place.await_condition("gen", "urgent", "Ready", "False", "Queued")
 
@@ -52,6 +58,38 @@ def test_jobs_begin_in_order_of_class_and_age_under_one_leader_and_the_next(plac
     finish(place, "urgent")
     until(lambda: "patient" in begun(place), "the job that waited longest")
     finish(place, "patient")
+
+
+def test_of_two_namespaces_the_one_that_used_less_goes_first(server: ApiServer, start: Start) -> None:
+    """Though its job is the younger one."""
+    greedy, modest = new_place(server), new_place(server)
+    (port,) = processes.free_ports(1)
+    start(
+        greedy,
+        namespaces=[greedy.namespace, modest.namespace],
+        admission={"maxRunningJobs": 1},
+        runtimeHttpPort=port,
+    ).ready().leads()
+    with contextlib.ExitStack() as stack:
+        for number, place in enumerate((greedy, modest), start=20):
+            place.model("studio")
+            pod, address = place.await_pod("easel.dev/model-deployment=studio"), f"127.0.0.{number}"
+            runtime = stack.enter_context(contextlib.closing(RuntimePort(address, port)))
+            runtime.status, runtime.answer = 200, LOADED | {"step_seconds": {"128x128": 0.5}}
+            place.run_pod(pod, "runtime", ready=True, address=address)
+            until(lambda: (place.get("mdep", "studio") or {})["status"].get("model", {}).get("steps"), "measured")  # noqa: B023
+        greedy.job("first")
+        until(lambda: begun(greedy) == {"first"}, "the first job")
+        greedy.job("second")
+        held = greedy.await_condition("gen", "second", "Ready", "False", "Queued")
+        assert held["message"].startswith("1 jobs work, as many as the platform lets work at once")
+        modest.job("other")
+        modest.await_condition("gen", "other", "Ready", "False", "Queued")
+        finish(greedy, "first")
+        until(lambda: begun(modest) == {"other"}, "the job of the namespace that used nothing")
+        assert begun(greedy) == {"first"}
+        finish(modest, "other")
+        until(lambda: begun(greedy) == {"first", "second"}, "the older job")
 
 
 def test_kueue_decides_about_a_job_of_its_queue(place: Place, start: Start) -> None:

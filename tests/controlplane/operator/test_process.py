@@ -129,6 +129,10 @@ def test_a_silent_watch_makes_the_process_unhealthy(
     assert "modeldeployments" in operator.health("healthz")[1]
     assert operator.health("readyz")[0] == 503
     forwarder.close()
+    # The probes end it, as kubelet does; what comes next finds the model.
+    operator.gone()
+    start(place, "next").ready().leads()
+    until(lambda: place.get("deployment", "unseen"), "the model that no watch told of")
 
 
 def test_a_configuration_that_is_wrong_is_told_with_its_field(place: Place, start: Any) -> None:
