@@ -163,8 +163,8 @@ def _waits(status: Raw) -> bool:
 def _since(job: Raw) -> str:
     """When a job came, or was resumed: while it is suspended it is not reconciling."""
     said = (job.get("status") or {}).get("conditions", [])
-    underway = (item for item in said if item["type"] == "Reconciling" and item["status"] == "True")
-    return str(next(underway, {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"])
+    underway = [item for item in said if item["type"] == "Reconciling" and item["status"] == "True"]
+    return str((underway[0] if underway else {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"])
 
 
 def owner_of(raw: Raw) -> Key | None:
