@@ -56,7 +56,7 @@ crds: $(STAMP) ## Write the CRDs from the pydantic models
 
 golden: $(STAMP) ## Rewrite the golden files; read the diff before committing it
 	@EASEL_GOLDEN=write $(BIN)/pytest -q tests/unit tests/chart -k golden
-	@git diff --stat -- tests/golden
+	@git diff --stat -- tests/golden docs/providers.md
 
 pictures: $(STAMP) ## Draw the pictures of docs/tasks.md anew, by the examples through the real Triton
 	@mkdir -p docs/images/tasks

@@ -3,11 +3,12 @@
     run        the whole job here: Triton, worker, pictures in a folder
     validate   what is wrong with a manifest, without a cluster
     doctor     what this machine lacks
+    compare    which cloud models do a task, and at what price
     manifests  files to typed objects
     terminal   progress for people
     sheet      the contact sheet
 
-Imports `jobs`, `artifacts` and `serving.local`; never torch or the engine: those run in the server's process. `main` is
+Imports `jobs`, `artifacts`, `catalog` and `serving.local`; never torch or the engine: those run in the server's process. `main` is
 the only place that turns an error into words and an exit code. Subcommands import what they need when they are called, so
 that `easel --help` is quick.
 """
@@ -68,6 +69,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from .validate import validate
 
             return validate(options.files, local=options.local)
+        case "compare":
+            from .compare import compare
+
+            return compare(options.task)
         case _:
             from .doctor import doctor
 
@@ -102,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         "--local", action="store_true", help="as easel run takes them: file:// and a job without a store are fine"
     )
     _command(commands, "doctor", "say what this machine lacks for easel run")
+    compare = _command(commands, "compare", "say which cloud models do a task, at what price and for how long still")
+    compare.add_argument("--task", required=True, metavar="TASK", help="text-to-image, image-to-video, …")
     return parser
 
 

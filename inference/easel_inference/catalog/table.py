@@ -1,0 +1,131 @@
+"""The rows of the catalogue in words: for the terminal, and for the page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from easel_api.offers import Event, Offer, Price, State, Unit
+from easel_api.tasks import Task
+
+from .loading import Row, Surface
+
+_UNITS = {
+    Unit.IMAGE: "image",
+    Unit.SECOND: "second",
+    Unit.MILLION_TOKENS: "million tokens",
+    Unit.COMPUTE_SECOND: "second of its machine",
+}
+_ORDER = (State.ACTIVE, State.RETIRING, State.RETIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One model on one surface."""
+
+    surface: str
+    model: str
+    state: str
+    """With the day and the successor, where there are any."""
+    tasks: str
+    sizes: str
+    honours: str
+    prices: str
+    family: str
+
+
+def lines(surfaces: Mapping[str, Surface], today: date, task: Task | None = None) -> list[Line]:
+    """All models, or those that do a task: what is served first, the cheaper before the dearer, what is gone last."""
+    rows = [
+        (name, row) for name, surface in surfaces.items() for row in surface.offers if task is None or task in row.tasks
+    ]
+    if task is not None:
+        rows.sort(key=lambda each: (_ORDER.index(each[1].state(today)), _least(each[1].prices), each[0], each[1].model))
+    return [_line(name, row, today) for name, row in rows]
+
+
+def _line(surface: str, row: Row, today: date) -> Line:
+    return Line(
+        surface=surface,
+        model=row.model,
+        state=state(row, today),
+        tasks=", ".join(row.tasks),
+        sizes=_sizes(row),
+        honours=", ".join(row.honours),
+        prices=prices(row.prices) if row.state(today) is not State.RETIRED else "",
+        family=row.family or "",
+    )
+
+
+def state(offer: Offer, today: date) -> str:
+    """`retires 2026-12-01, then gpt-image-2`; days on which sources differ are all named."""
+    found = offer.state(today)
+    if found is State.ACTIVE:
+        return "served"
+    event, word = (Event.RETIRED, "retired") if found is State.RETIRED else (Event.RETIRES, "retires")
+    days = sorted({step.day.isoformat() for step in offer.lifecycle if step.event is event})
+    later = sorted({step.day.isoformat() for step in offer.lifecycle if step.event is Event.STAYS_UNTIL})
+    differs = f", or not before {later[0]}" if later and found is State.RETIRING else ""
+    then = f"; then {offer.successor}" if offer.successor else "; nothing follows it"
+    return f"{word} {' or '.join(days)}{differs}{then}"
+
+
+def prices(rows: Iterable[Price]) -> str:
+    """Each amount with what it is for; `unknown` without any, which is never nothing."""
+    return "; ".join(_price(row) for row in rows) or "unknown"
+
+
+def _price(row: Price) -> str:
+    conditions = " ".join(
+        value if isinstance(value, str) else ("with sound" if value else "silent") for value in row.conditions.values()
+    )
+    currency = "$" if row.currency == "USD" else f"{row.currency} "
+    # Cents where there are no fewer: $0.40 and not $0.4.
+    amount = max(row.amount, row.amount.quantize(Decimal("0.01")), key=lambda each: -int(each.as_tuple().exponent))
+    return f"{currency}{amount} per {_UNITS[row.per]}" + (f" ({conditions})" if conditions else "")
+
+
+def _least(rows: Iterable[Price]) -> Decimal:
+    """What orders rows; a price by tokens is not known before the call, and goes behind every known one."""
+    known = [row.amount for row in rows if row.per in (Unit.IMAGE, Unit.SECOND)]
+    return min(known, default=Decimal("Infinity"))
+
+
+def _sizes(row: Row) -> str:
+    parts = []
+    if row.sizes.free:
+        free = row.sizes.free
+        parts.append(f"any by {free.multiple_of}, up to {free.max_pixels / 1e6:.1f} megapixels")
+    if row.sizes.aspect_ratios:
+        parts.append(" ".join(row.sizes.aspect_ratios))
+    if row.sizes.tiers:
+        parts.append(" ".join(row.sizes.tiers))
+    if row.seconds:
+        parts.append(f"{_range(row.seconds)} s")
+    return "; ".join(parts)
+
+
+def _range(numbers: list[int]) -> str:
+    ordered = sorted(numbers)
+    whole = len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1))
+    return f"{ordered[0]} to {ordered[-1]}" if whole else " or ".join(map(str, ordered))
+
+
+def markdown(surfaces: Mapping[str, Surface], today: date) -> str:
+    """The page's generated half: a table for each surface, and what is absent."""
+    parts = []
+    for name, surface in surfaces.items():
+        if not surface.offers:
+            continue
+        parts += [f"### {surface.title}", "", f"Keeps: {surface.retention or 'not found out.'}", ""]
+        parts += ["| model | state | does | sizes and lengths | heeds | price |", "|---|---|---|---|---|---|"]
+        parts += [
+            f"| `{line.model}` | {line.state} | {line.tasks} | {line.sizes} | {line.honours} | {line.prices} |"
+            for line in lines({name: surface}, today)
+        ]
+        parts.append("")
+    parts += ["### Not in the catalogue", "", "| system | why |", "|---|---|"]
+    parts += [f"| {each.name} | {each.why} |" for surface in surfaces.values() for each in surface.absent]
+    return "\n".join(parts) + "\n"
