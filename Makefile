@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup demo test check fmt lint types imports unit crds golden pictures requirements e2e cluster-up cluster-down \
-        cluster-status images demo-cluster bench bench-run bench-engine bench-cluster bench-scaling bench-control-plane clean
+        cluster-status images demo-cluster bench bench-run bench-engine bench-cluster bench-scaling bench-control-plane bench-routing clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*?## "} {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -87,7 +87,7 @@ images: $(STAMP) ## Build the container images and load them into the cluster
 demo-cluster: $(STAMP) ## The main job by helm and kubectl on that node; pictures in ./easel-output/cluster
 	@$(CLUSTER) demo
 
-bench: bench-run bench-engine bench-cluster bench-scaling bench-control-plane ## Run all benchmarks; results in build/benchmarks
+bench: bench-run bench-engine bench-cluster bench-scaling bench-control-plane bench-routing ## Run all benchmarks; results in build/benchmarks
 
 bench-run: $(STAMP) ## easel run: start to first picture
 	@$(BIN)/python benchmarks/run_first_picture/bench.py
@@ -103,6 +103,9 @@ bench-scaling: $(STAMP) ## A day of jobs in fake time: GPU-hours and waits of ou
 
 bench-control-plane: $(STAMP) ## 1,000 models and 10,000 jobs on KWOK nodes: latency, writes, CPU and memory, beside a naive kopf operator
 	@$(BIN)/python benchmarks/control_plane/bench.py
+
+bench-routing: $(STAMP) ## decisions about who makes an item, in a second, with 200 offers
+	@$(BIN)/python benchmarks/routing/bench.py
 
 clean: ## Remove the virtual environment and everything built in this folder
 	@rm -rf $(VENV) build dist easel-output

@@ -1,0 +1,84 @@
+"""When a backend that fails is left alone, and when it is tried again.
+
+Only what says something of the backend counts: a picture that a policy blocks, or a request that is wrong, would fail anywhere. A
+backend that asks to slow down is well; it is left alone for as long as it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from easel_api.errors import AuthConfig, ModelRetired, QuotaExhausted, Throttled, Transient
+
+THRESHOLD = 5
+"""Faults in a row that open it."""
+WINDOW_SECONDS = 60.0
+"""A fault that is older says nothing of now."""
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 30.0, 600.0
+THROTTLED_SECONDS = 5.0
+"""Of a backend that does not say for how long."""
+AT_ONCE = frozenset({AuthConfig.reason, QuotaExhausted.reason, ModelRetired.reason})
+"""What the next try will meet again: a person must act, so that it rests as long as it can."""
+COUNTED = frozenset({Transient.reason}) | AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Of one backend. Moments are seconds of one clock."""
+
+    faults: tuple[float, ...] = ()
+    rests: int = 0
+    """How often it opened since it last worked."""
+    open_until: float = 0.0
+    paused_until: float = 0.0
+    """It asked to slow down."""
+    probe: float | None = None
+    """When the one try began that tells whether it works again."""
+    reason: str = ""
+
+    def obstacle(self, now: float) -> str:
+        """Why it is left alone at this moment, in words; empty when it may be tried."""
+        if now < self.open_until:
+            return f"rests for {self.open_until - now:.0f} s more after {self.reason}"
+        if now < self.paused_until:
+            return f"asked to wait for {self.paused_until - now:.0f} s more"
+        if self.rests and self.probe is not None and now < self.probe + WINDOW_SECONDS:
+            return f"one request tries whether it works again after {self.reason}"
+        return ""
+
+    def tried(self, now: float) -> Breaker:
+        """A request goes to it. Behind a rest it is the only one until it has ended, or was lost."""
+        return replace(self, probe=now) if self.rests else self
+
+    def succeeded(self) -> Breaker:
+        """A request ended well."""
+        return Breaker(paused_until=self.paused_until)
+
+    def failed(self, reason: str, now: float, retry_after: float | None = None) -> Breaker:
+        """A request ended with an error of this reason."""
+        if reason == Throttled.reason:
+            until = now + (THROTTLED_SECONDS if retry_after is None else retry_after)
+            return replace(self, paused_until=max(self.paused_until, until), probe=None)
+        if reason not in COUNTED:
+            # It answered, and so it works.
+            return self.succeeded() if self.rests else self
+        faults = (*(moment for moment in self.faults if now - moment < WINDOW_SECONDS), now)
+        if reason not in AT_ONCE and len(faults) < THRESHOLD and not self.rests:
+            return replace(self, faults=faults, reason=reason)
+        rest = (
+            LONGEST_REST_SECONDS
+            if reason in AT_ONCE
+            else min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(self.rests, 10))
+        )
+        return replace(
+            self,
+            faults=(),
+            rests=self.rests + 1,
+            open_until=now + max(rest, retry_after or 0.0),
+            probe=None,
+            reason=reason,
+        )
+
+
+CLOSED = Breaker()
+"""Of a backend of which nothing bad is known."""

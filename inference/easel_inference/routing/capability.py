@@ -1,0 +1,116 @@
+"""Whether an offer can make what a request asks for, and what it makes of it.
+
+A request that does not adapt is made exactly or not at all: an offer that knows only ratios is out for one that names pixels, since
+nobody can tell which it will deliver.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from easel_api.offers import FreeSize, Offer
+
+from .request import Loss, Request, Resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Why an offer cannot: the field, what was asked, what there is."""
+
+    field: str
+    message: str
+
+
+def fit(offer: Offer, request: Request) -> Resolved | Unfit:
+    """What the offer would be asked for, or the first thing that it cannot do."""
+    if request.task not in offer.tasks:
+        return Unfit("task", f"does {', '.join(offer.tasks) or 'nothing any more'}")
+    if offer.max_prompt_characters is not None and request.prompt_characters > offer.max_prompt_characters:
+        return Unfit(
+            "prompts", f"takes {offer.max_prompt_characters} characters, and it has {request.prompt_characters}"
+        )
+    unknown = sorted(request.set_parameters - set(offer.honours))
+    losses = [Loss(parameter.value, "as the job says", "") for parameter in unknown]
+    sized = _sized(offer, request)
+    if isinstance(sized, Unfit):
+        return sized
+    losses += sized.losses
+    seconds, lost = _length(offer, request)
+    losses += lost
+    if losses and not request.adapts:
+        return Unfit(losses[0].field, _words(losses[0], offer))
+    return Resolved(sized.size, sized.aspect_ratio, sized.tier, seconds, tuple(losses))
+
+
+def _words(loss: Loss, offer: Offer) -> str:
+    if not loss.resolved:
+        return "knows no such parameter"
+    if loss.field == "seconds":
+        return f"makes clips of {', '.join(map(str, sorted(offer.seconds)))} s, and {loss.asked} was asked for"
+    return f"makes {loss.resolved} where {loss.asked} was asked for"
+
+
+def _sized(offer: Offer, request: Request) -> Resolved | Unfit:
+    if request.width is None or request.height is None:
+        return Resolved()
+    width, height = request.width, request.height
+    if offer.sizes.free is not None:
+        nearest = _nearest_size(offer.sizes.free, width, height)
+        if nearest is None:
+            return Unfit("width", f"makes no picture of the shape {width}x{height}")
+        lost = [] if nearest == (width, height) else [Loss("width", f"{width}x{height}", "{}x{}".format(*nearest))]
+        return Resolved(size=nearest, losses=tuple(lost))
+    if not offer.sizes.aspect_ratios:
+        # What grows out of an input has the input's size, and pixels are not asked for.
+        return Resolved(losses=(Loss("width", f"{width}x{height}", "a size of its own"),))
+    ratio = min(offer.sizes.aspect_ratios, key=lambda each: abs(math.log(_value(each) * height / width)))
+    return Resolved(aspect_ratio=ratio, losses=(Loss("width", f"{width}x{height}", f"a picture of {ratio}"),))
+
+
+def _value(ratio: str) -> float:
+    width, height = ratio.split(":")
+    return int(width) / int(height)
+
+
+def _nearest_size(free: FreeSize, width: int, height: int) -> tuple[int, int] | None:
+    """The size within the bounds that is nearest in shape and pixels; the very one when it is within them."""
+    ratio = width / height
+    if free.max_ratio is not None and not 1 / free.max_ratio <= ratio <= free.max_ratio:
+        return None
+    pixels = min(max(width * height, free.min_pixels), free.max_pixels)
+    scale = math.sqrt(pixels / (width * height))
+    if free.max_side is not None:
+        scale = min(scale, free.max_side / max(width, height))
+    found = [
+        (wide, high)
+        for wide in _steps(width * scale, free.multiple_of)
+        for high in _steps(height * scale, free.multiple_of)
+        if _within(free, wide, high)
+    ]
+    return min(found, key=lambda size: abs(math.log(size[0] / width)) + abs(math.log(size[1] / height)), default=None)
+
+
+def _steps(length: float, step: int) -> Iterator[int]:
+    down = int(length // step) * step
+    yield from (each for each in (down, down + step) if each > 0)
+
+
+def _within(free: FreeSize, width: int, height: int) -> bool:
+    return (
+        free.min_pixels <= width * height <= free.max_pixels
+        and (free.max_side is None or max(width, height) <= free.max_side)
+        and (free.max_ratio is None or 1 / free.max_ratio <= width / height <= free.max_ratio)
+    )
+
+
+def _length(offer: Offer, request: Request) -> tuple[int | None, list[Loss]]:
+    if request.seconds is None or not offer.makes_clips:
+        return None, []
+    asked = f"{request.seconds:g} s"
+    if not offer.seconds:
+        return None, [Loss("seconds", asked, "a length of its own")]
+    wanted = request.seconds
+    nearest = min(offer.seconds, key=lambda each: (abs(each - wanted), -each))
+    return nearest, [] if nearest == wanted else [Loss("seconds", asked, f"{nearest} s")]

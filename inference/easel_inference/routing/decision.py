@@ -1,0 +1,120 @@
+"""The backend that makes the next item, by what is so at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from .breaker import CLOSED, Breaker
+from .plan import Candidate, Plan, Policy, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is known of a backend at this moment."""
+
+    ready: bool = True
+    """False: an own model without a replica that serves."""
+    wait_seconds: float = 0.0
+    """Until a request would begin: its queue, or until it has woken."""
+    run_seconds: float | None = None
+    """What a result took lately; None: nothing was measured."""
+    breaker: Breaker = CLOSED
+    failure: str = ""
+    """Reason for which this very item failed there; it goes elsewhere if the class says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """When an own model is passed over. None: it is waited for, whatever it takes."""
+
+    queue_wait_seconds: float | None = None
+    wake_seconds: float | None = None
+    unavailable: bool = False
+    """When it has no replica and none is on its way."""
+    failures: frozenset[str] = frozenset()
+    """Reasons of errors behind which an item may go elsewhere; a block by a safety policy is among them only if the class says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who makes the item, or why nobody may at this moment."""
+
+    chosen: Candidate | None
+    skipped: tuple[Refused, ...]
+    """Those before it in the order, with the reason; all of them when there is none."""
+
+
+UNKNOWN = Now()
+
+
+def decide(
+    plan: Plan,
+    known: Mapping[str, Now],
+    fallback: Fallback,
+    *,
+    now: float,
+    budget_left: Decimal | None = None,
+    dice: float = 0.0,
+) -> Decision:
+    """`budget_left` None: there is no limit. `dice`, in [0, 1), draws among weights."""
+    skipped: list[Refused] = []
+    open_: list[Candidate] = []
+    # What no order needs is not looked at: this runs for each item.
+    first_counts = plan.policy is not Policy.FASTEST and not any(candidate.weight for candidate in plan.candidates)
+    for candidate in plan.candidates:
+        obstacle = _obstacle(candidate, known.get(candidate.name, UNKNOWN), fallback, now, budget_left)
+        if not obstacle:
+            open_.append(candidate)
+            if first_counts:
+                break
+        else:
+            skipped.append(Refused(candidate.name, obstacle))
+    return Decision(_taken(plan, open_, known, dice), tuple(skipped))
+
+
+def _taken(plan: Plan, open_: Sequence[Candidate], known: Mapping[str, Now], dice: float) -> Candidate | None:
+    if not open_:
+        return None
+    if total := sum(candidate.weight for candidate in open_):
+        drawn = dice * total
+        for candidate in open_:
+            drawn -= candidate.weight
+            if drawn < 0:
+                return candidate
+    if plan.policy is Policy.FASTEST:
+        return min(open_, key=lambda each: _seconds(known.get(each.name, UNKNOWN)))
+    return open_[0]
+
+
+def _seconds(now: Now) -> float:
+    """One that was never measured is tried only when all others are slower than a minute."""
+    return now.wait_seconds + (60.0 if now.run_seconds is None else now.run_seconds)
+
+
+def _obstacle(candidate: Candidate, state: Now, fallback: Fallback, now: float, budget_left: Decimal | None) -> str:
+    if state.failure and state.failure in fallback.failures:
+        return f"this item failed there: {state.failure}"
+    if candidate.own:
+        return _passed_over(state, fallback)
+    if (rests := state.breaker.obstacle(now)) != "":
+        return rests
+    # A spent budget does not stop own models, and what nobody knows the price of is allowed by the class or is no candidate.
+    if budget_left is not None and candidate.price is not None and candidate.price > budget_left:
+        return f"{candidate.price} is more than the {budget_left} that is left of the budget"
+    return ""
+
+
+def _passed_over(state: Now, fallback: Fallback) -> str:
+    if state.ready:
+        if fallback.queue_wait_seconds is not None and state.wait_seconds > fallback.queue_wait_seconds:
+            return (
+                f"its queue takes {state.wait_seconds:.0f} s, and the class waits for {fallback.queue_wait_seconds:.0f}"
+            )
+        return ""
+    if fallback.unavailable and state.wait_seconds == float("inf"):
+        return "it has no replica, and none is on its way"
+    if fallback.wake_seconds is not None and state.wait_seconds > fallback.wake_seconds:
+        return f"it wakes in {state.wait_seconds:.0f} s, and the class waits for {fallback.wake_seconds:.0f}"
+    return ""

@@ -1,0 +1,138 @@
+"""The candidates of a request in the policy's order, and the reason for each that is out whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from easel_api.offers import Offer, State
+
+from .capability import Unfit, fit
+from .price import estimate
+from .request import Request, Resolved
+
+
+class Policy(StrEnum):
+    """In which order candidates are taken."""
+
+    ORDERED = "Ordered"
+    CHEAPEST = "Cheapest"
+    FASTEST = "Fastest"
+    BEST_QUALITY = "BestQuality"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the platform lets a request go to; None allows all."""
+
+    providers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+    retention: frozenset[str] | None = None
+    """Names of what a provider may keep."""
+    unknown_price: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One that a class names: a model of the team's own, or an offer of a provider."""
+
+    name: str
+    """`studio`, or `bedrock-west/stability.stable-image-core-v1:1`."""
+    own: bool = False
+    provider: str = ""
+    region: str = ""
+    retention: str = ""
+    offer: Offer | None = None
+    """None: an own model, about which the caller knows whether it can (`unfit`)."""
+    unfit: str = ""
+    """Why an own model cannot make the request; empty when it can."""
+    quality: float = 0.0
+    """As the platform declares it, or as it was measured; more is better."""
+    weight: float = 0.0
+    """Share of the requests that go to it, relative to the other weights; with none, the order decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A backend that can make the request."""
+
+    name: str
+    own: bool
+    resolved: Resolved
+    price: Decimal | None
+    """Of one result; own models cost nothing here. None: unknown, and allowed."""
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A backend that is not taken, and why, for a person."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is so for all items that ask for the same."""
+
+    policy: Policy
+    candidates: tuple[Candidate, ...]
+    """In the order of the policy, as far as it does not depend on the moment."""
+    refused: tuple[Refused, ...]
+
+
+def plan(
+    request: Request, backends: Iterable[Backend], policy: Policy, today: date, allowed: Allowed | None = None
+) -> Plan:
+    """Every backend is either a candidate or refused with a reason."""
+    candidates: list[tuple[Backend, Candidate]] = []
+    refused: list[Refused] = []
+    for backend in backends:
+        found = _judged(backend, request, allowed or Allowed(), today)
+        if isinstance(found, Candidate):
+            candidates.append((backend, found))
+        else:
+            refused.append(Refused(backend.name, found))
+    if key := _KEYS.get(policy):
+        candidates.sort(key=lambda each: key(*each))  # stable: what is alike stays in the order of the class
+    return Plan(policy, tuple(candidate for _, candidate in candidates), tuple(refused))
+
+
+_KEYS: dict[Policy, Callable[[Backend, Candidate], Decimal | float]] = {
+    Policy.CHEAPEST: lambda _, candidate: Decimal("Infinity") if candidate.price is None else candidate.price,
+    Policy.BEST_QUALITY: lambda backend, _: -backend.quality,
+}
+
+
+def _judged(backend: Backend, request: Request, allowed: Allowed, today: date) -> Candidate | str:
+    if backend.offer is None:
+        return backend.unfit or Candidate(
+            backend.name, own=True, resolved=Resolved(), price=Decimal(0), weight=backend.weight
+        )
+    if outside := _outside(backend, allowed):
+        return outside
+    if backend.offer.state(today) is State.RETIRED:
+        then = f"; {backend.offer.successor} follows it" if backend.offer.successor else ""
+        return f"{backend.offer.model} is no longer served{then}"
+    resolved = fit(backend.offer, request)
+    if isinstance(resolved, Unfit):
+        return f"{resolved.field}: {resolved.message}"
+    price = estimate(backend.offer, request, resolved)
+    if price is None and not allowed.unknown_price:
+        return "its price is unknown, and the class allows none that is"
+    return Candidate(backend.name, own=False, resolved=resolved, price=price, weight=backend.weight)
+
+
+def _outside(backend: Backend, allowed: Allowed) -> str:
+    for name, value, those in (
+        ("provider", backend.provider, allowed.providers),
+        ("region", backend.region, allowed.regions),
+        ("retention", backend.retention, allowed.retention),
+    ):
+        if those is not None and value not in those:
+            return f"the class allows no {name} {value or 'that is not known'}"
+    return ""
