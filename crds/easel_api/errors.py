@@ -127,9 +127,15 @@ class Transient(EaselError):
 
 
 class Throttled(Transient):
-    """The backend asked to slow down."""
+    """The backend asked to slow down, for `retry_after` seconds where it says so."""
 
     reason = "Throttled"
+
+    def __init__(
+        self, what: str, *, where: str = "", found: str = "", fix: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(what, where=where, found=found, fix=fix)
+        self.retry_after = retry_after
 
 
 class CapacityQueued(Transient):

@@ -1,0 +1,163 @@
+"""What all of AWS' model services have in common: a client that never asks twice, and botocore's errors in our words.
+
+botocore's own retries are off: a call that is paid for is sent once. Whether it was sent decides what may follow. Before, another try costs
+nothing; behind it, nobody knows whether it was made and billed, and only a person may ask again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from easel_api.errors import (
+    AmbiguousSubmit,
+    AuthConfig,
+    BackendFault,
+    ContentBlocked,
+    EaselError,
+    EnvironmentFault,
+    InvalidInput,
+    ModelRetired,
+    QuotaExhausted,
+    Throttled,
+    Transient,
+)
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 300
+"""Longer than the slowest picture, a creative upscale; botocore's own 60 s are shorter than it."""
+
+_BLOCKED = re.compile(r"block|content (filter|polic)|responsible ai|moderat|safety", re.IGNORECASE)
+"""Validation errors by which a model says that it does not want to; AWS has no code for it."""
+_REFUSED = frozenset(
+    {
+        "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException",
+        "IncompleteSignature", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AwsAccount:
+    """Who pays. Without a key botocore's own chain finds one: IRSA, Pod Identity, an instance's role."""
+
+    region: str
+    endpoint: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_token: str | None = None
+    authority: str | None = None
+    """Path of the certificates that an endpoint of one's own is trusted by."""
+
+    def __repr__(self) -> str:
+        return f"AwsAccount({self.region}, hidden)"
+
+
+def client(account: AwsAccount, service: str) -> Any:
+    """A client of a service; `EnvironmentFault` when region or endpoint are none."""
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import get_session
+
+    options = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=16,
+    )
+    try:
+        return get_session().create_client(
+            service,
+            region_name=account.region,
+            endpoint_url=account.endpoint,
+            verify=account.authority,
+            aws_access_key_id=account.access_key,
+            aws_secret_access_key=account.secret_key,
+            aws_session_token=account.session_token,
+            config=options,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise EnvironmentFault(
+            "AWS cannot be spoken to",
+            where="spec.region",
+            found=f"{account.region}: {type(error).__name__}",
+            fix="Check region and endpoint of the Provider",
+        ) from error
+
+
+def explained(error: Exception, model: str) -> EaselError:
+    """What botocore raised, in our words; says nothing of keys, signatures or prompts. Raises what is no error of a call."""
+    from botocore import exceptions as boto
+    from urllib3.exceptions import HTTPError
+
+    match error:
+        case boto.ClientError():
+            return _answered(error.response, model)
+        case boto.NoCredentialsError() | boto.PartialCredentialsError() | boto.CredentialRetrievalError():
+            return AuthConfig(
+                "there are no AWS credentials",
+                where="spec.credentials",
+                fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the worker's account a role",
+            )
+        # Nothing was sent.
+        case (
+            boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.SSLError() | boto.ProxyConnectionError()
+        ):
+            return Transient("AWS cannot be reached", where=model, found=type(error).__name__)
+        case boto.BotoCoreError() | HTTPError() | OSError():
+            return AmbiguousSubmit(
+                "the answer was lost, and the picture may have been made and billed",
+                where=model,
+                found=type(error).__name__,
+                fix="Look at the account's usage before the item is asked for again",
+            )
+        case _:
+            raise error
+
+
+def _answered(response: Mapping[str, Any], model: str) -> EaselError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    metadata = response.get("ResponseMetadata", {})
+    status, headers = metadata.get("HTTPStatusCode", 0), metadata.get("HTTPHeaders", {})
+    message = str(response.get("Error", {}).get("Message", ""))
+    if code in _REFUSED or status in (401, 403):
+        return AuthConfig(
+            "AWS refused the credentials",
+            where="spec.credentials",
+            found=code,
+            fix="Check the key and what its policy allows",
+        )
+    match code:
+        case "ThrottlingException" | "TooManyRequestsException":
+            return Throttled("AWS asks to slow down", where=model, found=code, retry_after=_seconds(headers))
+        case "ServiceQuotaExceededException":
+            return QuotaExhausted(
+                "a quota of the AWS account is used up", where=model, found=code, fix="Ask AWS for more"
+            )
+        case "ResourceNotFoundException":
+            return ModelRetired(
+                "AWS serves no such model in this region",
+                where=model,
+                found=code,
+                fix="See docs/providers.md for what follows it and where it is served",
+            )
+        case "ModelErrorException" | "ModelError":
+            return BackendFault("the model failed", where=model, found=code)
+        case "ModelTimeoutException":
+            return AmbiguousSubmit("the model took too long, and it may be billed", where=model, found=code)
+        case "ValidationException" if _BLOCKED.search(message):
+            return ContentBlocked("a safety policy of the provider refused it", where=model, found=code)
+        case "ValidationException" | "ValidationError":
+            return InvalidInput("AWS takes no such request", where=model, found=code)
+        case _ if status >= 500 or code == "ModelNotReadyException":
+            return Transient("AWS failed", where=model, found=code or str(status))
+        case _:
+            return BackendFault("AWS refused the request", where=model, found=f"{code} (HTTP {status})")
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds; None when it is a date or nothing that can be read."""
+    text = headers.get("retry-after", "")
+    return float(text) if text.isdigit() else None

@@ -1,0 +1,191 @@
+"""Amazon Bedrock's InvokeModel over TLS, with its signatures checked and its calls counted."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import jsonschema
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.session import get_session
+from easel_cluster.pki import Authority
+from moto.core.model import ServiceModel
+from moto.core.parse import RestJSONParser
+from moto.core.serialize import RestJSONSerializer
+from PIL import Image
+
+from easel_emulators.bedrock_bodies import BODIES
+
+ACCESS_KEY, SECRET_KEY = "AKIDEASELTEST", "a-secret-of-tests"
+REGION = "us-west-2"
+SERVICE = ServiceModel(get_session().get_service_data("bedrock-runtime"), "bedrock-runtime")
+"""botocore's description in moto's classes."""
+INVOKE = SERVICE.operation_model("InvokeModel")
+RETIRED = {"amazon.nova-canvas-v1:0", "amazon.titan-image-generator-v2:0"}
+
+
+class Fault(Exception):
+    """An error of the service; moto writes it as AWS does."""
+
+    def __init__(self, code: str, message: str = "as a test asked", **headers: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.headers = code, message, headers
+
+
+@dataclass
+class Bedrock:
+    """What happens next, and what has happened. `paid` counts pictures that an account would be billed for, by model."""
+
+    next: deque[Any] = field(default_factory=deque)
+    """For each call a `Fault`, or one of `close` (behind the whole request), `block`, `empty`, `error`, `cut`, `text`, `huge`; then pictures."""
+    paid: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """Bodies that were accepted."""
+    refused: list[str] = field(default_factory=list)
+    """Why requests were not even looked at."""
+    url: str = ""
+    authority: Path = Path()
+
+    def answer(self, model: str, body: dict[str, Any]) -> Any:
+        """What InvokeModel gives for a body that is valid."""
+        then = self.next.popleft() if self.next else "picture"
+        if isinstance(then, Fault):
+            raise then
+        if then in ("picture", "cut", "close", "huge"):
+            self.paid.append(model)
+        match then:
+            case "block":
+                return {"finish_reasons": ["Filter reason: prompt"]}
+            case "error":
+                return {"finish_reasons": ["Inference error"]}
+            case "empty":
+                return {"seeds": [1], "finish_reasons": [None], "images": []}
+            case "text":
+                return "I'm sorry"
+            case _:
+                data = drawn(body)
+                data = data[: len(data) // 2] if then == "cut" else data
+                data = data + b"\0" * (101 * 2**20) if then == "huge" else data
+                return {
+                    "seeds": [body.get("seed", 7)],
+                    "finish_reasons": [None],
+                    "images": [base64.b64encode(data).decode()],
+                }
+
+
+def drawn(body: dict[str, Any]) -> bytes:
+    """A picture of the shape that was asked for, in the format that was asked for."""
+    wide, high = (int(side) for side in body.get("aspect_ratio", "1:1").split(":"))
+    picture = Image.new("RGB", (wide * 16, high * 16), (200, 30, 30))
+    target = io.BytesIO()
+    picture.save(target, "JPEG" if body.get("output_format") == "jpeg" else "PNG")
+    return target.getvalue()
+
+
+@contextmanager
+def bedrock(folder: Path) -> Iterator[Bedrock]:
+    """The service, until the block ends."""
+    state = Bedrock()
+    authority = Authority(folder, "provider-ca")
+    pair = authority.server("bedrock", "bedrock", ["127.0.0.1"])
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            try:
+                model, body = checked(self.command, self.path, dict(self.headers.items()), sent)
+                state.calls.append(body)
+                closes = bool(state.next) and state.next[0] == "close"
+                answer = state.answer(model, body)
+                if closes:
+                    # A reset, as of a load balancer that restarts: the request was read, and its answer never comes.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    self.close_connection = True
+                    return
+                result: Any = {"body": json.dumps(answer).encode(), "contentType": "application/json"}
+                headers: dict[str, str] = {}
+            except Fault as fault:
+                result, headers = fault, fault.headers
+                state.refused += [f"{fault.code}: {fault.message}"]
+            written = RestJSONSerializer(INVOKE).serialize(result)
+            payload = written["body"] if isinstance(written["body"], bytes) else written["body"].encode()
+            self.send_response(written["status_code"])
+            for name, value in (written["headers"] | headers | {"Content-Length": str(len(payload))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        state.url, state.authority = f"https://127.0.0.1:{server.server_port}", authority.certificate
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def checked(method: str, path: str, headers: dict[str, str], sent: bytes) -> tuple[str, dict[str, Any]]:
+    """Model and body of a request that AWS would take; a `Fault` as AWS gives it for one that it would not."""
+    if not signed(method, path, headers, sent):
+        raise Fault(
+            "AccessDeniedException", "The request signature we calculated does not match the signature you provided"
+        )
+    model = unquote(urlsplit(path).path.removeprefix("/model/").removesuffix("/invoke"))
+    request = {
+        "method": method,
+        "url_path": path,
+        "headers": headers,
+        "body": sent,
+        "query_string": {},
+        "url_params": {},
+    }
+    parsed = RestJSONParser(INVOKE).parse(request | {"url_params": {"modelId": model}})
+    if model in RETIRED or model not in BODIES:
+        raise Fault("ResourceNotFoundException", "This model version has reached the end of its life.")
+    try:
+        body = json.loads(parsed["body"])
+        jsonschema.validate(body, BODIES[model])
+    except (ValueError, jsonschema.ValidationError) as error:
+        raise Fault("ValidationException", f"Malformed input request: {str(error)[:200]}") from error
+    return model, dict(body)
+
+
+def signed(method: str, path: str, headers: dict[str, str], sent: bytes) -> bool:
+    """Whether the signature is the one that the secret key gives for this very request (SigV4)."""
+    given = {name.lower(): value for name, value in headers.items()}
+    claim = given.get("authorization", "")
+    if f"Credential={ACCESS_KEY}/" not in claim:
+        return False
+    names = claim.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    request = AWSRequest(method, f"https://{given['host']}{path}", {name: given[name] for name in names}, sent)
+    request.context["timestamp"] = given["x-amz-date"]
+    auth = SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "bedrock", REGION)
+    canonical = auth.canonical_request(request)
+    expected = auth.signature(auth.string_to_sign(request, canonical), request)
+    return claim.endswith(f"Signature={expected}")
