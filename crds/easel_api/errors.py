@@ -15,6 +15,7 @@
     │   └── Stalled         no progress for too long                                         (backend, retry)
     ├── BackendFault        the engine failed on this request: out of memory, a bug          (backend, retry)
     ├── BadOutput           what came back is not what was asked: size, hash, undecodable    (backend, retry)
+    │   └── BilledBadOutput the same of a provider that may have been paid for it            (backend, final)
     ├── AmbiguousSubmit     sent, but nobody knows whether it was accepted                   (backend, reconcile)
     ├── ContentBlocked      refused by a safety policy                                       (user, final)
     ├── ModelRetired        the model id is no longer served                                 (user, final)
@@ -166,6 +167,12 @@ class BadOutput(EaselError):
     """What came back is not what was asked."""
 
     reason, retryable = "BadOutput", True
+
+
+class BilledBadOutput(BadOutput):
+    """What came back is not what was asked, and it may be billed: only a person may have it made again."""
+
+    reason, retryable = "BilledBadOutput", False
 
 
 class AmbiguousSubmit(EaselError):

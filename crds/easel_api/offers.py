@@ -45,6 +45,15 @@ class Honours(StrEnum):
     STEPS = "steps"
     GUIDANCE_SCALE = "guidanceScale"
     FPS = "fps"
+    FRAMES = "frames"
+    QUALITY = "quality"
+    REPRODUCIBLE = "reproducible"
+    ADAPTERS = "adapters"
+    EXPAND = "expand"
+    SCALE = "scale"
+    MASK_COLOURS = "maskColours"
+    END_SEED = "endSeed"
+    TRUNCATION = "truncation"
 
 
 class Unit(StrEnum):
@@ -139,8 +148,10 @@ class Sizes(ApiModel):
     aspect_ratios: Annotated[
         list[Annotated[str, Field(pattern="^[0-9]+:[0-9]+$")]], ListSet(), Field(max_length=32)
     ] = []
-    tiers: Annotated[list[Annotated[str, Field(max_length=16)]], ListSet(), Field(max_length=8)] = []
-    """Names of the lengths of a side (`2K`), or of a clip's lines (`720p`)."""
+    tiers: Annotated[
+        list[Annotated[str, Field(pattern="^([1-9][0-9]{2,3}p|4k|(0[.]5|[1-8])K)$")]], ListSet(), Field(max_length=8)
+    ] = []
+    """Names of the lengths of a side (`2K`), or of a clip's lines (`720p`); the first is asked for where a job names no size."""
     free: FreeSize | None = None
 
 
@@ -149,6 +160,8 @@ class Offer(ApiModel):
 
     model: Text
     tasks: Annotated[list[Task], ListSet(), Field(max_length=32)] = []
+    no_task: Text | None = None
+    """Why no task of a job is what it does, where it does something else: it wants what a job has no words for, or drops some."""
     honours: Annotated[list[Honours], ListSet(), Field(max_length=16)] = []
     sizes: Sizes = Sizes()
     seconds: Annotated[list[Annotated[int, Field(ge=1, le=600)]], ListSet(), Field(max_length=64)] = []
@@ -168,9 +181,12 @@ class Offer(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.tasks.size() > 0 || self.lifecycle.exists(step, step.event == 'Retired')",
-            message="a model that is not retired does at least one task",
-            holds=lambda offer: bool(offer.tasks) or any(step.event is Event.RETIRED for step in offer.lifecycle),
+            cel="has(self.noTask) || (has(self.tasks) && self.tasks.size() > 0) || "
+            "(has(self.lifecycle) && self.lifecycle.exists(step, step.event == 'Retired'))",
+            message="a model that is not retired does at least one task, or noTask says why it does none",
+            holds=lambda offer: (
+                bool(offer.tasks or offer.no_task) or any(step.event is Event.RETIRED for step in offer.lifecycle)
+            ),
             path="tasks",
         ),
     )

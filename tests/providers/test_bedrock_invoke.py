@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,10 @@ def test_every_model_is_asked_in_its_own_words(aws: Bedrock, model: str) -> None
 
 
 def test_every_model_that_is_spoken_to_is_served_and_has_a_schema() -> None:
-    served = {row.model for row in surfaces()["bedrock"].offers if row.family == "BedrockInvoke"}
-    assert set(BODIES) == {model for model in served if shape(model)} == set(TASKS)
+    rows = [row for row in surfaces()["bedrock"].offers if row.family == "BedrockInvoke"]
+    said = {row.model: row.tasks for row in rows if row.tasks}
+    assert set(BODIES) == {row.model for row in rows if shape(row.model)} == set(TASKS) == set(said)
+    assert all(TASKS[model][0] in tasks for model, tasks in said.items())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_the_picture_comes_in_the_encoding_that_was_asked_for_and_is_measured(
 
 FAULTS: list[tuple[str, Any, str, int]] = [
     ("throttled", Fault("ThrottlingException"), "Throttled", 0),
-    ("not ready", Fault("ModelNotReadyException"), "Transient", 0),
+    ("not ready", Fault("ModelNotReadyException"), "CapacityQueued", 0),
     ("unavailable", Fault("ServiceUnavailableException"), "Transient", 0),
     ("internal", Fault("InternalServerException"), "Transient", 0),
     ("timeout", Fault("ModelTimeoutException"), "AmbiguousSubmit", 0),
@@ -114,14 +117,20 @@ FAULTS: list[tuple[str, Any, str, int]] = [
     ("quota", Fault("ServiceQuotaExceededException"), "QuotaExhausted", 0),
     ("denied", Fault("AccessDeniedException"), "AuthConfig", 0),
     ("end of life", Fault("ResourceNotFoundException"), "ModelRetired", 0),
-    ("invalid", Fault("ValidationException", "width is wrong"), "InvalidInput", 0),
-    ("blocked by message", Fault("ValidationException", "blocked by our content filters"), "ContentBlocked", 0),
+    ("invalid", Fault("ValidationException", f"blockSize is wrong: {PROMPT}"), "InvalidInput", 0),
+    (
+        "blocked by message",
+        Fault("ValidationException", f"{PROMPT} was blocked by our content filters"),
+        "ContentBlocked",
+        0,
+    ),
     ("blocked as 200", "block", "ContentBlocked", 0),
     ("inference error", "error", "BackendFault", 0),
-    ("200 without a picture", "empty", "BadOutput", 0),
-    ("200 with words", "text", "BadOutput", 0),
-    ("truncated", "cut", "BadOutput", 1),
-    ("100 MB", "huge", "BadOutput", 1),
+    ("200 without a picture", "empty", "BilledBadOutput", 1),
+    ("200 with words", "text", "BilledBadOutput", 1),
+    ("a seed that is none", "seedless", "BilledBadOutput", 1),
+    ("truncated", "cut", "BilledBadOutput", 1),
+    ("100 MB", "huge", "BilledBadOutput", 1),
     ("reset behind the request", "close", "AmbiguousSubmit", 1),
 ]
 
@@ -135,10 +144,12 @@ def test_each_fault_has_its_name_and_is_asked_for_once(aws: Bedrock, fault: Any,
     assert len(aws.calls) == 1, "nothing asks twice behind our back"
     assert len(aws.paid) == paid
     said = str(caught.value)
-    assert CORE in said or reason in ("AuthConfig", "BadOutput"), said
-    assert "zebra" not in said
-    assert SECRET_KEY not in said
-    assert "Traceback" not in said
+    assert not (paid and caught.value.retryable), "what was paid for is not asked for again by itself"
+    assert CORE in said or reason in ("AuthConfig", "BilledBadOutput"), said
+    shown = "".join(traceback.format_exception(caught.value))
+    for secret in ("zebra", SECRET_KEY):
+        assert secret not in said
+        assert secret not in shown
 
 
 def test_how_long_to_wait_is_told(aws: Bedrock) -> None:
@@ -167,13 +178,21 @@ def test_a_wrong_key_and_a_stranger_are_told_apart(aws: Bedrock, tmp_path: Path)
     assert aws.calls == []
     with pytest.raises(EaselError) as caught:
         make(aws, who=account(aws, authority=None))
-    assert caught.value.reason == "Transient", "its certificate is not trusted, so that nothing was sent"
+    assert caught.value.reason == "EnvironmentFault", "its certificate is not trusted, so that nothing was sent"
+    with pytest.raises(EaselError) as caught:
+        make(aws, who=account(aws, secret_key=None))
+    assert caught.value.reason == "AuthConfig"
 
 
 @pytest.mark.parametrize(
     ("model", "asks", "error"),
     [
         (CORE, {"seed": 4294967295}, Unsupported),
+        (
+            "us.stability.stable-image-inpaint-v1:0",
+            {"task": Task.INPAINT, "mask_colours": ("#ff0000",)},
+            Unsupported,
+        ),
         ("us.stability.stable-image-search-replace-v1:0", {}, Unsupported),
         ("amazon.nova-canvas-v1:0", {}, Unsupported),
     ],

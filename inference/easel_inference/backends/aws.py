@@ -15,6 +15,7 @@ from easel_api.errors import (
     AmbiguousSubmit,
     AuthConfig,
     BackendFault,
+    CapacityQueued,
     ContentBlocked,
     EaselError,
     EnvironmentFault,
@@ -25,15 +26,17 @@ from easel_api.errors import (
     Transient,
 )
 
+TOO_MANY = 429
 CONNECT_SECONDS = 5
 READ_SECONDS = 300
 """Longer than the slowest picture, a creative upscale; botocore's own 60 s are shorter than it."""
 
-_BLOCKED = re.compile(r"block|content (filter|polic)|responsible ai|moderat|safety", re.IGNORECASE)
+_BLOCKED = re.compile(r"\bblocked\b|content (filter|polic)|responsible ai polic|content moderation", re.IGNORECASE)
 """Validation errors by which a model says that it does not want to; AWS has no code for it."""
 _REFUSED = frozenset(
     {
         "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException",
+        "ExpiredToken", "InvalidIdentityToken", "AccessDenied",  # STS says so, of a role
         "IncompleteSignature", "InvalidClientTokenId", "MissingAuthenticationToken", "SignatureDoesNotMatch",
     }
 )  # fmt: skip
@@ -58,7 +61,7 @@ class AwsAccount:
 def client(account: AwsAccount, service: str) -> Any:
     """A client of a service; `EnvironmentFault` when region or endpoint are none."""
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, PartialCredentialsError
     from botocore.session import get_session
 
     options = Config(
@@ -78,6 +81,8 @@ def client(account: AwsAccount, service: str) -> Any:
             aws_session_token=account.session_token,
             config=options,
         )
+    except PartialCredentialsError:
+        raise _no_credentials() from None
     except (BotoCoreError, ValueError) as error:
         raise EnvironmentFault(
             "AWS cannot be spoken to",
@@ -90,71 +95,91 @@ def client(account: AwsAccount, service: str) -> Any:
 def explained(error: Exception, model: str) -> EaselError:
     """What botocore raised, in our words; says nothing of keys, signatures or prompts. Raises what is no error of a call."""
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
     match error:
         case boto.ClientError():
             return _answered(error.response, model)
         case boto.NoCredentialsError() | boto.PartialCredentialsError() | boto.CredentialRetrievalError():
-            return AuthConfig(
-                "there are no AWS credentials",
-                where="spec.credentials",
-                fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the worker's account a role",
-            )
+            return _no_credentials()
         # Nothing was sent.
-        case (
-            boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.SSLError() | boto.ProxyConnectionError()
-        ):
+        case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
             return Transient("AWS cannot be reached", where=model, found=type(error).__name__)
-        case boto.BotoCoreError() | HTTPError() | OSError():
-            return AmbiguousSubmit(
-                "the answer was lost, and the picture may have been made and billed",
+        case boto.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return EnvironmentFault(
+                "the certificate of the endpoint is not trusted",
+                where="spec.endpoint",
+                found=type(error).__name__,
+                fix="Check the endpoint, and the authority that it is trusted by",
+            )
+        # Everything else that breaks on the way may break behind the request: a connection's end, and TLS at any moment.
+        case boto.HTTPClientError() | boto.ConnectionError() | boto.IncompleteReadError() | HTTPError() | OSError():
+            return _lost(model, error)
+        case ResponseParserError():
+            return _lost(model, error)
+        case boto.BotoCoreError():
+            return EnvironmentFault(
+                "botocore cannot make the call",
                 where=model,
                 found=type(error).__name__,
-                fix="Look at the account's usage before the item is asked for again",
+                fix="Check the Provider's settings",
             )
         case _:
             raise error
 
 
+def _no_credentials() -> AuthConfig:
+    return AuthConfig(
+        "there are no AWS credentials",
+        where="spec.credentials",
+        fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the worker's account a role",
+    )
+
+
+def _lost(model: str, error: Exception) -> AmbiguousSubmit:
+    return AmbiguousSubmit(
+        "the answer was lost, and the picture may have been made and billed",
+        where=model,
+        found=type(error).__name__,
+        fix="Look at the account's usage before the item is asked for again",
+    )
+
+
+_ERRORS: dict[str, tuple[type[EaselError], str, str]] = {
+    "ServiceQuotaExceededException": (QuotaExhausted, "a quota of the AWS account is used up", "Ask AWS for more"),
+    "ResourceNotFoundException": (
+        ModelRetired,
+        "AWS serves no such model in this region",
+        "See docs/providers.md for what follows it and where it is served",
+    ),
+    "ModelNotReadyException": (CapacityQueued, "the model is not there yet", ""),
+    "ModelErrorException": (BackendFault, "the model failed", ""),
+    "ModelError": (BackendFault, "the model failed", ""),
+    "ModelTimeoutException": (AmbiguousSubmit, "the model took too long, and it may be billed", ""),
+    "ValidationException": (InvalidInput, "AWS takes no such request", ""),
+    "ValidationError": (InvalidInput, "AWS takes no such request", ""),
+}
+"""What AWS' own codes mean to us, by botocore's service models of bedrock-runtime and sagemaker-runtime."""
+
+
 def _answered(response: Mapping[str, Any], model: str) -> EaselError:
-    code = str(response.get("Error", {}).get("Code", ""))
-    metadata = response.get("ResponseMetadata", {})
-    status, headers = metadata.get("HTTPStatusCode", 0), metadata.get("HTTPHeaders", {})
-    message = str(response.get("Error", {}).get("Message", ""))
+    told, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, message, status = str(told.get("Code", "")), str(told.get("Message", "")), metadata.get("HTTPStatusCode", 0)
     if code in _REFUSED or status in (401, 403):
-        return AuthConfig(
-            "AWS refused the credentials",
-            where="spec.credentials",
-            found=code,
-            fix="Check the key and what its policy allows",
-        )
-    match code:
-        case "ThrottlingException" | "TooManyRequestsException":
-            return Throttled("AWS asks to slow down", where=model, found=code, retry_after=_seconds(headers))
-        case "ServiceQuotaExceededException":
-            return QuotaExhausted(
-                "a quota of the AWS account is used up", where=model, found=code, fix="Ask AWS for more"
-            )
-        case "ResourceNotFoundException":
-            return ModelRetired(
-                "AWS serves no such model in this region",
-                where=model,
-                found=code,
-                fix="See docs/providers.md for what follows it and where it is served",
-            )
-        case "ModelErrorException" | "ModelError":
-            return BackendFault("the model failed", where=model, found=code)
-        case "ModelTimeoutException":
-            return AmbiguousSubmit("the model took too long, and it may be billed", where=model, found=code)
-        case "ValidationException" if _BLOCKED.search(message):
-            return ContentBlocked("a safety policy of the provider refused it", where=model, found=code)
-        case "ValidationException" | "ValidationError":
-            return InvalidInput("AWS takes no such request", where=model, found=code)
-        case _ if status >= 500 or code == "ModelNotReadyException":
-            return Transient("AWS failed", where=model, found=code or str(status))
-        case _:
-            return BackendFault("AWS refused the request", where=model, found=f"{code} (HTTP {status})")
+        fix = "Check the key and what its policy allows"
+        return AuthConfig("AWS refused the credentials", where="spec.credentials", found=code, fix=fix)
+    if code == "ValidationException" and _BLOCKED.search(message):
+        return ContentBlocked("a safety policy of the provider refused it", where=model, found=code)
+    if code in _ERRORS:
+        kind, what, fix = _ERRORS[code]
+        return kind(what, where=model, found=code, fix=fix)
+    if status == TOO_MANY:
+        wait = _seconds(metadata.get("HTTPHeaders", {}))
+        return Throttled("AWS asks to slow down", where=model, found=code or str(status), retry_after=wait)
+    if status >= 500:
+        return Transient("AWS failed", where=model, found=code or str(status))
+    return BackendFault("AWS refused the request", where=model, found=f"{code} (HTTP {status})")
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

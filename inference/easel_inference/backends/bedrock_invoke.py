@@ -17,10 +17,9 @@ from typing import Any
 
 from easel_api.errors import (
     BackendFault,
-    BadOutput,
+    BilledBadOutput,
     Cancelled,
     ContentBlocked,
-    EaselError,
     InvalidInput,
     Unsupported,
 )
@@ -84,23 +83,30 @@ class BedrockInvoke:
             answer = self._client.invoke_model(
                 modelId=self._model, body=sent, contentType="application/json", accept="application/json"
             )
-            told = answer["body"].read()
-        except EaselError:
-            raise
-        except Exception as error:
-            raise explained(error, self._model) from error
+            told = answer["body"].read(LARGEST_BODY + 1)
+        except Exception as error:  # noqa: BLE001 - what is no error of a call is raised again
+            # Without the cause: what AWS says may repeat the prompt.
+            raise explained(error, self._model) from None
+        if len(told) > LARGEST_BODY:
+            raise BilledBadOutput(
+                "Bedrock's answer is too large", where=self._model, found=f"over {LARGEST_BODY} bytes"
+            )
         return read(told, self._model)
 
 
 def read(told: bytes, model: str) -> tuple[bytes, int | None]:
-    """The picture and its seed; `ContentBlocked` when a filter held it back, `BadOutput` when there is none and no reason."""
+    """The picture and its seed; `ContentBlocked` when a filter held it back.
+
+    With neither picture nor reason nobody knows whether it is billed, and `BilledBadOutput` takes it that it is.
+    """
     try:
         answer = json.loads(told)
         reasons, pictures, seeds = (answer.get(name) or [] for name in ("finish_reasons", "images", "seeds"))
         reason = next(filter(None, reasons), None)
         found = base64.b64decode(pictures[0], validate=True) if pictures and not reason else b""
+        seed = int(seeds[0]) if seeds else None
     except (ValueError, TypeError, AttributeError, KeyError, binascii.Error) as error:
-        raise BadOutput(
+        raise BilledBadOutput(
             "Bedrock answered with no message of this model", where=model, found=f"{len(told)} bytes"
         ) from error
     if reason is not None:
@@ -108,8 +114,8 @@ def read(told: bytes, model: str) -> tuple[bytes, int | None]:
             raise ContentBlocked("a safety policy of the provider refused it", where=model, found=str(reason))
         raise BackendFault("the model failed", where=model, found=str(reason))
     if not found:
-        raise BadOutput("Bedrock answered without a picture", where=model)
-    return found, int(seeds[0]) if seeds else None
+        raise BilledBadOutput("Bedrock answered without a picture", where=model)
+    return found, seed
 
 
 def body(model: str, request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
@@ -118,6 +124,8 @@ def body(model: str, request: GenerationRequest, inputs: Inputs, resolved: Resol
         raise Unsupported(
             "Bedrock takes seeds up to 4294967294", where="spec.parameters.seeds", found=str(request.seed)
         )
+    if request.mask_colours:
+        raise Unsupported("Bedrock takes a white mask alone", where="spec.parameters.maskColours")
     asks = shape(model)
     if asks is None:
         raise Unsupported("Bedrock's InvokeModel family does not know this model", found=model)

@@ -1,4 +1,7 @@
-"""What a provider delivered: decoded once, so that it is whole, measured from its bytes, and encoded as the job asked."""
+"""What a provider delivered: decoded once, so that it is whole, measured from its bytes, and encoded as the job asked.
+
+It is paid for, so that what is wrong with it is never a reason to ask again by ourselves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from easel_api.errors import BadOutput
+from easel_api.errors import BadOutput, BilledBadOutput
 from easel_inference.artifacts.encoding import encode
 from easel_inference.artifacts.headers import read_header
 from easel_inference.generation import MEDIA_TYPES, Encoding
@@ -31,18 +34,21 @@ class Delivered:
 
 
 def picture(data: bytes, encoding: Encoding) -> Delivered:
-    """The picture in the encoding that was asked for, its own bytes where it has it; `BadOutput` when it is none, or not whole."""
+    """The picture in the encoding that was asked for, its own bytes where it has it; `BilledBadOutput` when it is none, or not whole."""
     if len(data) > LARGEST_BYTES:
-        raise BadOutput("the provider's picture is too large", found=f"{len(data)} bytes")
-    header = read_header(data)
+        raise BilledBadOutput("the provider's picture is too large", found=f"{len(data)} bytes")
+    try:
+        header = read_header(data)
+    except BadOutput as error:
+        raise BilledBadOutput("the provider delivered no picture", found=error.found) from error
     if max(header.width, header.height) > LARGEST_SIDE:
-        raise BadOutput("the provider's picture is too large", found=f"{header.width}x{header.height}")
+        raise BilledBadOutput("the provider's picture is too large", found=f"{header.width}x{header.height}")
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
             frame = np.asarray(opened.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise BadOutput(
+        raise BilledBadOutput(
             "the provider's picture is damaged", found=f"{header.media_type} of {len(data)} bytes"
         ) from error
     kept = data if header.media_type == MEDIA_TYPES[encoding] else encode(frame[None], encoding)

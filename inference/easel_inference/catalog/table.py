@@ -51,7 +51,7 @@ def _line(surface: str, row: Row, today: date) -> Line:
         surface=surface,
         model=row.model,
         state=state(row, today),
-        tasks=", ".join(row.tasks),
+        tasks=", ".join(row.tasks) or (f"nothing that a job asks for: {row.no_task}" if row.no_task else ""),
         sizes=_sizes(row),
         honours=", ".join(row.honours),
         prices=prices(row.prices) if row.state(today) is not State.RETIRED else "",

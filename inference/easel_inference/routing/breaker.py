@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from easel_api.errors import AuthConfig, ModelRetired, QuotaExhausted, Throttled, Transient
+from easel_api.errors import (
+    AmbiguousSubmit,
+    AuthConfig,
+    BackendFault,
+    BadOutput,
+    BilledBadOutput,
+    ContentBlocked,
+    InvalidInput,
+    ModelRetired,
+    QuotaExhausted,
+    Stalled,
+    Throttled,
+    Transient,
+    Unsupported,
+)
 
 THRESHOLD = 5
 """Faults in a row that open it."""
@@ -19,7 +33,11 @@ THROTTLED_SECONDS = 5.0
 """Of a backend that does not say for how long."""
 AT_ONCE = frozenset({AuthConfig.reason, QuotaExhausted.reason, ModelRetired.reason})
 """What the next try will meet again: a person must act, so that it rests as long as it can."""
-COUNTED = frozenset({Transient.reason}) | AT_ONCE
+COUNTED = frozenset({Transient.reason, Stalled.reason, AmbiguousSubmit.reason}) | AT_ONCE
+ANSWERS = frozenset(
+    each.reason for each in (BackendFault, BadOutput, BilledBadOutput, ContentBlocked, InvalidInput, Unsupported)
+)
+"""Errors by which a backend shows that it works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +68,21 @@ class Breaker:
         """A request goes to it. Behind a rest it is the only one until it has ended, or was lost."""
         return replace(self, probe=now) if self.rests else self
 
-    def succeeded(self) -> Breaker:
-        """A request ended well."""
-        return Breaker(paused_until=self.paused_until)
+    def succeeded(self, now: float) -> Breaker:
+        """A request ended well; one that was sent before a rest began says nothing of it."""
+        return self if now < self.open_until else Breaker(paused_until=self.paused_until)
 
     def failed(self, reason: str, now: float, retry_after: float | None = None) -> Breaker:
         """A request ended with an error of this reason."""
         if reason == Throttled.reason:
-            until = now + (THROTTLED_SECONDS if retry_after is None else retry_after)
+            until = now + min(THROTTLED_SECONDS if retry_after is None else retry_after, LONGEST_REST_SECONDS)
             return replace(self, paused_until=max(self.paused_until, until), probe=None)
+        if reason in ANSWERS:
+            return self.succeeded(now) if self.rests else self
         if reason not in COUNTED:
-            # It answered, and so it works.
-            return self.succeeded() if self.rests else self
+            return replace(self, probe=None)  # stopped by us: it says nothing
+        if now < self.open_until and reason not in AT_ONCE:
+            return self  # sent before the rest began
         faults = (*(moment for moment in self.faults if now - moment < WINDOW_SECONDS), now)
         if reason not in AT_ONCE and len(faults) < THRESHOLD and not self.rests:
             return replace(self, faults=faults, reason=reason)
@@ -74,7 +95,7 @@ class Breaker:
             self,
             faults=(),
             rests=self.rests + 1,
-            open_until=now + max(rest, retry_after or 0.0),
+            open_until=now + max(rest, min(retry_after or 0.0, LONGEST_REST_SECONDS)),
             probe=None,
             reason=reason,
         )

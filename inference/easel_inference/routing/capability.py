@@ -7,7 +7,7 @@ nobody can tell which it will deliver.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from easel_api.offers import FreeSize, Offer
@@ -53,8 +53,12 @@ def _words(loss: Loss, offer: Offer) -> str:
 
 
 def _sized(offer: Offer, request: Request) -> Resolved | Unfit:
+    if request.width is None and request.height is None:
+        # The first tier is asked for by name, so that its price is known.
+        return Resolved(tier=next(iter(offer.sizes.tiers), None))
     if request.width is None or request.height is None:
-        return Resolved()
+        name, side = ("width", request.width) if request.width else ("height", request.height)
+        return Resolved(losses=(Loss(name, f"{side} pixels", "a size of its own"),))
     width, height = request.width, request.height
     if offer.sizes.free is not None:
         nearest = _nearest_size(offer.sizes.free, width, height)
@@ -62,11 +66,25 @@ def _sized(offer: Offer, request: Request) -> Resolved | Unfit:
             return Unfit("width", f"makes no picture of the shape {width}x{height}")
         lost = [] if nearest == (width, height) else [Loss("width", f"{width}x{height}", "{}x{}".format(*nearest))]
         return Resolved(size=nearest, losses=tuple(lost))
+    tier = _nearest_tier(offer.sizes.tiers, width, height)
     if not offer.sizes.aspect_ratios:
-        # What grows out of an input has the input's size, and pixels are not asked for.
-        return Resolved(losses=(Loss("width", f"{width}x{height}", "a size of its own"),))
+        loss = Loss("width", f"{width}x{height}", tier or "a size of its own")
+        return Resolved(tier=tier, losses=(loss,))
     ratio = min(offer.sizes.aspect_ratios, key=lambda each: abs(math.log(_value(each) * height / width)))
-    return Resolved(aspect_ratio=ratio, losses=(Loss("width", f"{width}x{height}", f"a picture of {ratio}"),))
+    loss = Loss("width", f"{width}x{height}", f"a picture of {ratio}" + (f" at {tier}" if tier else ""))
+    return Resolved(aspect_ratio=ratio, tier=tier, losses=(loss,))
+
+
+def _nearest_tier(tiers: Sequence[str], width: int, height: int) -> str | None:
+    """By the lines of a clip (`720p`, and 4k, which has 2160), or by the longer side of a picture (`2K`)."""
+
+    def far(tier: str) -> float:
+        if tier.endswith("K"):
+            return abs(math.log(float(tier[:-1]) * 1024 / max(width, height)))
+        lines = 2160 if tier == "4k" else int(tier.removesuffix("p"))
+        return abs(math.log(lines / min(width, height)))
+
+    return min(tiers, key=far, default=None)
 
 
 def _value(ratio: str) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+
+from easel_api.errors import ERRORS, AmbiguousSubmit, Cancelled
 
 from .breaker import CLOSED, Breaker
 from .plan import Candidate, Plan, Policy, Refused
@@ -22,7 +24,7 @@ class Now:
     """What a result took lately; None: nothing was measured."""
     breaker: Breaker = CLOSED
     failure: str = ""
-    """Reason for which this very item failed there; it goes elsewhere if the class says so."""
+    """Reason for which this very item failed there last; empty when it did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,14 @@ class Fallback:
     unavailable: bool = False
     """When it has no replica and none is on its way."""
     failures: frozenset[str] = frozenset()
-    """Reasons of errors behind which an item may go elsewhere; a block by a safety policy is among them only if the class says so."""
+    """Reasons of errors behind which an item may go elsewhere; a block by a safety policy is among them only if the class says so.
+
+    One whose fate nobody knows, or that was stopped, goes nowhere, whatever a class says: `ValueError`.
+    """
+
+    def __post_init__(self) -> None:
+        if wrong := self.failures & NOWHERE:
+            raise ValueError(f"no item goes elsewhere after {', '.join(sorted(wrong))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Decision:
     """Those before it in the order, with the reason; all of them when there is none."""
 
 
+NOWHERE = frozenset({AmbiguousSubmit.reason, Cancelled.reason})
 UNKNOWN = Now()
 
 
@@ -58,8 +68,16 @@ def decide(
     budget_left: Decimal | None = None,
     dice: float = 0.0,
 ) -> Decision:
-    """`budget_left` None: there is no limit. `dice`, in [0, 1), draws among weights."""
+    """`budget_left` None: there is no limit. `dice`, in [0, 1), draws among weights.
+
+    An item that failed for good is made nowhere, unless the class names its reason; what may be tried again is.
+    """
+    if ended := next(_ended(known, fallback), None):
+        return Decision(
+            None, (ended, *(Refused(each.name, "the item has failed for good") for each in plan.candidates))
+        )
     skipped: list[Refused] = []
+    waited_for: Candidate | None = None
     open_: list[Candidate] = []
     # What no order needs is not looked at: this runs for each item.
     first_counts = plan.policy is not Policy.FASTEST and not any(candidate.weight for candidate in plan.candidates)
@@ -71,7 +89,18 @@ def decide(
                 break
         else:
             skipped.append(Refused(candidate.name, obstacle))
+            if candidate.own and waited_for is None and not known.get(candidate.name, UNKNOWN).failure:
+                waited_for = candidate
+    if not open_ and waited_for:
+        # Nobody is there to go to instead: neither a spent budget nor a provider that rests stops the team's own models.
+        return Decision(waited_for, tuple(each for each in skipped if each.name != waited_for.name))
     return Decision(_taken(plan, open_, known, dice), tuple(skipped))
+
+
+def _ended(known: Mapping[str, Now], fallback: Fallback) -> Iterator[Refused]:
+    for name, state in known.items():
+        if state.failure and state.failure not in fallback.failures and not ERRORS[state.failure].retryable:
+            yield Refused(name, f"this item failed there for good: {state.failure}")
 
 
 def _taken(plan: Plan, open_: Sequence[Candidate], known: Mapping[str, Now], dice: float) -> Candidate | None:
@@ -100,8 +129,11 @@ def _obstacle(candidate: Candidate, state: Now, fallback: Fallback, now: float, 
         return _passed_over(state, fallback)
     if (rests := state.breaker.obstacle(now)) != "":
         return rests
-    # A spent budget does not stop own models, and what nobody knows the price of is allowed by the class or is no candidate.
-    if budget_left is not None and candidate.price is not None and candidate.price > budget_left:
+    if budget_left is None:
+        return ""
+    if candidate.price is None:
+        return "its price is unknown, and there is a budget"
+    if candidate.price > budget_left:
         return f"{candidate.price} is more than the {budget_left} that is left of the budget"
     return ""
 

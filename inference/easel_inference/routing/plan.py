@@ -46,7 +46,7 @@ class Backend:
     region: str = ""
     retention: str = ""
     offer: Offer | None = None
-    """None: an own model, about which the caller knows whether it can (`unfit`)."""
+    """Of a provider; None: it has none of that name."""
     unfit: str = ""
     """Why an own model cannot make the request; empty when it can."""
     quality: float = 0.0
@@ -109,12 +109,16 @@ _KEYS: dict[Policy, Callable[[Backend, Candidate], Decimal | float]] = {
 
 
 def _judged(backend: Backend, request: Request, allowed: Allowed, today: date) -> Candidate | str:
-    if backend.offer is None:
+    if backend.own:
         return backend.unfit or Candidate(
             backend.name, own=True, resolved=Resolved(), price=Decimal(0), weight=backend.weight
         )
+    if backend.offer is None:
+        return "neither the Provider nor the catalogue has such an offer"
     if outside := _outside(backend, allowed):
         return outside
+    if backend.offer.regions and backend.region not in backend.offer.regions:
+        return f"{backend.offer.model} is served in {', '.join(backend.offer.regions)}"
     if backend.offer.state(today) is State.RETIRED:
         then = f"; {backend.offer.successor} follows it" if backend.offer.successor else ""
         return f"{backend.offer.model} is no longer served{then}"

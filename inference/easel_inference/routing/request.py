@@ -22,7 +22,8 @@ class Request:
     """Parameters that a person wrote down; defaults bind nobody."""
     prompt_characters: int = 0
     quality: str | None = None
-    audio: bool = False
+    audio: bool | None = None
+    """Whether a clip shall have sound; None: nobody said."""
     adapts: bool = False
     """Whether what cannot be had exactly may be replaced by what comes nearest (`onUnsupported: Adapt`)."""
 

@@ -112,11 +112,10 @@ class WorkQueue:
         again = key in self._again
         self._again.discard(key)
         failures = self._failures.pop(key, 0)
-        if outcome.failed:
-            self._failures[key] = failures + 1
         if again:
             self.add(key)  # something has changed: what failed may go well now
         elif outcome.failed:
+            self._failures[key] = failures + 1
             self.add_after(key, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16)))
         elif outcome.requeue_after is not None:
             self.add_after(key, max(0.0, outcome.requeue_after))

@@ -52,7 +52,7 @@ class Bedrock:
     """What happens next, and what has happened. `paid` counts pictures that an account would be billed for, by model."""
 
     next: deque[Any] = field(default_factory=deque)
-    """For each call a `Fault`, or one of `close` (behind the whole request), `block`, `empty`, `error`, `cut`, `text`, `huge`; then pictures."""
+    """For each call a `Fault`, or one of `close` (behind the whole request), `block`, `empty`, `error`, `cut`, `text`, `seedless`, `huge`; then pictures."""
     paid: list[str] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     """Bodies that were accepted."""
@@ -66,7 +66,8 @@ class Bedrock:
         then = self.next.popleft() if self.next else "picture"
         if isinstance(then, Fault):
             raise then
-        if then in ("picture", "cut", "close", "huge"):
+        # What comes without a picture and without a reason may be billed; nobody says that it is not.
+        if then in ("picture", "cut", "close", "huge", "empty", "text", "seedless"):
             self.paid.append(model)
         match then:
             case "block":
@@ -77,6 +78,8 @@ class Bedrock:
                 return {"seeds": [1], "finish_reasons": [None], "images": []}
             case "text":
                 return "I'm sorry"
+            case "seedless":
+                return {"seeds": ["none"], "finish_reasons": [None], "images": [base64.b64encode(drawn(body)).decode()]}
             case _:
                 data = drawn(body)
                 data = data[: len(data) // 2] if then == "cut" else data

@@ -127,6 +127,10 @@ def test_a_job_says_since_when_it_waits_whatever_it_waits_for() -> None:
         told = status_of(decide(replace(waiting, **change), later))["conditions"][0]
         assert told["message"].endswith("(waits since 2026-01-02T03:04:05Z)"), told
         assert told["reason"] in ("ModelWaking", "Queued")
+        worked = replace(
+            waiting, status=waiting.status.model_copy(update={"start_time": "2026-01-02T03:04:06Z"}), **change
+        )
+        assert "waits since" not in status_of(decide(worked, later))["conditions"][0]["message"]
 
 
 def test_a_running_worker_is_generating() -> None:

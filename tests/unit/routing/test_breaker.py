@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from easel_inference.routing.breaker import AT_ONCE, LONGEST_REST_SECONDS, THRESHOLD, Breaker
 
-COUNTLESS = ["ContentBlocked", "InvalidInput", "Unsupported", "BadOutput", "Cancelled"]
+COUNTLESS = ["ContentBlocked", "InvalidInput", "Unsupported", "BadOutput", "BilledBadOutput", "Cancelled"]
 
 
 def broken(times: int = THRESHOLD, now: float = 100.0) -> Breaker:
@@ -21,7 +21,7 @@ def broken(times: int = THRESHOLD, now: float = 100.0) -> Breaker:
 def test_faults_in_a_row_open_it_and_a_success_between_does_not() -> None:
     assert broken(THRESHOLD - 1).obstacle(100.0) == ""
     assert broken().obstacle(100.0) == "rests for 30 s more after Transient"
-    assert broken(THRESHOLD - 1).succeeded().failed("Transient", 100.0).obstacle(100.0) == ""
+    assert broken(THRESHOLD - 1).succeeded(100.0).failed("Transient", 100.0).obstacle(100.0) == ""
 
 
 def test_old_faults_do_not_count() -> None:
@@ -49,7 +49,7 @@ def test_a_backend_that_asks_to_wait_is_waited_for_and_is_well() -> None:
     assert breaker.obstacle(117.0) == ""
     assert (breaker.faults, breaker.rests) == ((), 0)
     assert breaker.failed("Throttled", 101.0, retry_after=1).obstacle(110.0), "the longer wait stays"
-    assert breaker.succeeded().obstacle(110.0), "what was sent before ends well, and the wait stays"
+    assert breaker.succeeded(110.0).obstacle(110.0), "what was sent before ends well, and the wait stays"
 
 
 def test_behind_a_rest_one_request_tries_and_the_next_rest_is_longer() -> None:
@@ -60,8 +60,25 @@ def test_behind_a_rest_one_request_tries_and_the_next_rest_is_longer() -> None:
     assert trying.obstacle(191.0) == "", "the one that tried was lost"
     again = trying.failed("Transient", 135.0)
     assert again.obstacle(135.0) == "rests for 60 s more after Transient"
-    assert trying.succeeded() == Breaker()
+    assert trying.succeeded(135.0) == Breaker()
+    assert trying.failed("Cancelled", 135.0).obstacle(135.0) == "", "it says nothing, and another one tries"
+    assert trying.failed("AmbiguousSubmit", 135.0).obstacle(135.0), "nobody answered"
     assert trying.failed("ContentBlocked", 135.0) == Breaker(), "it answers, so it works"
+
+
+def test_what_was_sent_before_a_rest_says_nothing_of_it() -> None:
+    breaker = broken()
+    for _ in range(12):
+        breaker = breaker.failed("Transient", 101.0)
+    assert breaker.obstacle(101.0) == "rests for 29 s more after Transient"
+    assert breaker.succeeded(101.0).obstacle(101.0), "a late success ends no rest"
+    assert breaker.failed("AuthConfig", 101.0).obstacle(600.0), "what a person must mend lengthens it"
+
+
+@pytest.mark.parametrize("reason", ["Throttled", "Transient"])
+def test_nobody_can_be_made_to_wait_for_ever(reason: str) -> None:
+    breaker = broken(THRESHOLD - 1).failed(reason, 100.0, retry_after=1e9)
+    assert breaker.obstacle(100.0 + LONGEST_REST_SECONDS) == ""
 
 
 @given(st.lists(st.sampled_from(["Transient", "Throttled", "ContentBlocked", "AuthConfig", "ok"]), max_size=40))
@@ -71,5 +88,5 @@ def test_it_never_rests_for_ever(events: list[str]) -> None:
         now += 1.0
         if not breaker.obstacle(now):
             breaker = breaker.tried(now)
-            breaker = breaker.succeeded() if event == "ok" else breaker.failed(event, now)
+            breaker = breaker.succeeded(now) if event == "ok" else breaker.failed(event, now)
         assert not breaker.obstacle(now + LONGEST_REST_SECONDS + 60)

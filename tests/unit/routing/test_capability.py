@@ -31,6 +31,8 @@ CLIPS: dict[str, Any] = {"tasks": ["text-to-video"], "seconds": [4, 6, 8]}
         ({"sizes": FREE}, {"width": 3840, "height": 1024}, "width"),
         ({"sizes": RATIOS}, {"width": 1024, "height": 1024}, "width"),
         ({}, {"width": 1024, "height": 1024}, "width"),
+        ({"sizes": FREE}, {"width": 1024}, "width"),
+        ({"sizes": FREE}, {"height": 1024}, "height"),
         (CLIPS, {"task": Task.TEXT_TO_VIDEO, "seconds": 5}, "seconds"),
     ],
 )
@@ -49,6 +51,14 @@ def test_what_cannot_be_had_exactly_is_refused_by_its_field(
         ({"sizes": FREE}, {"width": 1024, "height": 768}, Resolved(size=(1024, 768))),
         ({"sizes": FREE}, {}, Resolved()),
         ({"sizes": RATIOS}, {}, Resolved()),
+        ({"sizes": RATIOS | {"tiers": ["1K", "4K"]}}, {}, Resolved(tier="1K")),
+        (
+            {"sizes": RATIOS | {"tiers": ["720p", "1080p", "4k"]}},
+            {"width": 1920, "height": 1080, "adapts": True},
+            Resolved(
+                aspect_ratio="16:9", tier="1080p", losses=(Loss("width", "1920x1080", "a picture of 16:9 at 1080p"),)
+            ),
+        ),
         ({"honours": ["seed"]}, {"set_parameters": frozenset({Honours.SEED})}, Resolved()),
         (CLIPS, {"task": Task.TEXT_TO_VIDEO, "seconds": 6}, Resolved(seconds=6)),
         (
@@ -95,6 +105,7 @@ def test_a_size_that_is_resolved_is_one_that_the_offer_makes(width: int, height:
 
 
 VEO = [price("0.40", "Second"), price("0.60", "Second", resolution="4k")]
+SOUND = [price("0.20", "Second", audio=False), price("0.40", "Second", audio=True)]
 GPT = [price("0.009", size="1024x1024", quality="low"), price("0.133", size="1024x1024", quality="high")]
 SQUARE = {"width": 1024, "height": 1024}
 
@@ -112,6 +123,20 @@ SQUARE = {"width": 1024, "height": 1024}
         ({"prices": GPT, "sizes": FREE}, SQUARE, "0.1330"),
         ({"prices": GPT, "sizes": FREE}, {"width": 1536, "height": 1024}, None),
         (CLIPS | {"prices": VEO}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8}, "4.8000"),
+        (
+            CLIPS | {"prices": VEO, "sizes": {"tiers": ["720p", "4k"]}},
+            {"task": Task.TEXT_TO_VIDEO, "seconds": 8},
+            "3.2000",
+        ),
+        (CLIPS | {"prices": SOUND}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8}, "3.2000"),
+        (CLIPS | {"prices": SOUND}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8, "audio": False}, "1.6000"),
+        ({"prices": [price("0.04"), price("0.12", size="4K")], "sizes": FREE}, SQUARE, "0.1200"),
+        ({"prices": [price("0.04", currency="EUR")]}, {}, None),
+        (
+            {"tasks": ["image-to-image"], "prices": [price("30", "MillionTokens", tokens=9)]},
+            {"task": Task.IMAGE_TO_IMAGE},
+            None,
+        ),
         (CLIPS | {"prices": VEO[:1]}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8}, "3.2000"),
         (CLIPS | {"prices": VEO[:1]}, {"task": Task.TEXT_TO_VIDEO}, None),
     ],

@@ -45,6 +45,8 @@ def chosen(made: Plan, known: dict[str, Now] | None = None, fallback: Fallback =
         (cloud("a", None), {}, "its price is unknown, and the class allows none that is"),
         (cloud("a", tasks=["upscale"]), {}, "task: does upscale"),
         (cloud("a", lifecycle=RETIRED, successor="n"), {}, "m is no longer served; n follows it"),
+        (Backend("a", provider="a"), {}, "neither the Provider nor the catalogue has such an offer"),
+        (cloud("a", regions=["us-west-2"], region="us-east-1"), {}, "m is served in us-west-2"),
         (own(unfit="it lacks the LoRA ink"), {}, "it lacks the LoRA ink"),
     ],
 )
@@ -96,9 +98,42 @@ def test_an_own_model_is_waited_for_unless_the_class_passes_it_over() -> None:
 def test_a_block_goes_nowhere_else_unless_the_class_says_so() -> None:
     made = planned(cloud("a"), cloud("b"))
     blocked = {"a": Now(failure="ContentBlocked")}
-    found = chosen(made, blocked, Fallback(failures=frozenset({"Transient"}))).chosen
-    assert found == made.candidates[0], "the same backend again, where it is final"
+    for known in (blocked, {"a": replace(blocked["a"], breaker=REST)}, blocked | {"b": Now(run_seconds=0.1)}):
+        for policy in Policy:
+            found = chosen(planned(cloud("a", weight=1.0), cloud("b"), policy=policy), known, dice=0.9)
+            assert found.chosen is None
+            assert found.skipped[0] == Refused("a", "this item failed there for good: ContentBlocked")
     assert chosen(made, blocked, Fallback(failures=frozenset({"ContentBlocked"}))).chosen == made.candidates[1]
+
+
+@pytest.mark.parametrize("reason", ["AmbiguousSubmit", "Cancelled"])
+def test_what_nobody_knows_the_fate_of_goes_nowhere_whatever_a_class_says(reason: str) -> None:
+    made = planned(cloud("a"), cloud("b"))
+    assert chosen(made, {"a": Now(failure=reason)}).chosen is None
+    with pytest.raises(ValueError, match=reason):
+        Fallback(failures=frozenset({reason}))
+
+
+def test_what_may_be_tried_again_is_tried_where_it_was_unless_the_class_says_otherwise() -> None:
+    made = planned(cloud("a"), cloud("b"))
+    assert chosen(made, {"a": Now(failure="Transient")}).chosen == made.candidates[0]
+    elsewhere = Fallback(failures=frozenset({"Transient"}))
+    assert chosen(made, {"a": Now(failure="Transient")}, elsewhere).chosen == made.candidates[1]
+
+
+def test_an_own_model_that_is_busy_is_waited_for_when_nobody_else_may() -> None:
+    made = planned(own(), cloud("a"))
+    busy, fallback = Now(wait_seconds=45), Fallback(queue_wait_seconds=30)
+    for known, left in (({"studio": busy}, Decimal(0)), ({"studio": busy, "a": Now(breaker=REST)}, None)):
+        found = chosen(made, known, fallback, budget_left=left)
+        assert found.chosen == made.candidates[0]
+        assert [each.name for each in found.skipped] == ["a"]
+
+
+def test_an_unknown_price_and_a_budget_do_not_go_together() -> None:
+    made = planned(cloud("a", None), unknown_price=True)
+    assert chosen(made).chosen == made.candidates[0]
+    assert chosen(made, budget_left=Decimal(9)).chosen is None
 
 
 def test_a_spent_budget_stops_providers_and_no_own_model() -> None:
@@ -197,15 +232,17 @@ def test_whatever_is_so(
     skipped = {each.name for each in found.skipped}
     assert all(each.reason for each in (*found.skipped, *made.refused))
     if found.chosen is None:
-        assert skipped == set(names(made)), "nobody is left out without a reason"
+        assert skipped >= set(names(made)), "nobody is left out without a reason"
         return
+    final = {state.failure for state in known.values()} - fallback.failures - {"", "Transient"}
+    assert not final, "an item that failed for good is made nowhere"
     assert found.chosen in made.candidates
     assert found.chosen.name not in skipped
     state = known[found.chosen.name]
     assert not (state.failure and state.failure in fallback.failures)
     if not found.chosen.own:
         assert not state.breaker.obstacle(100.0)
-        assert left is None or found.chosen.price is None or found.chosen.price <= left
+        assert left is None or (found.chosen.price is not None and found.chosen.price <= left)
     # Time alone, or another item's dice, changes no verdict on the others.
     again = decide(made, known, replace(fallback), now=100.0, budget_left=left, dice=dice)
     assert again == found

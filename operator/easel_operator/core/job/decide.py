@@ -178,11 +178,15 @@ def _held(view: JobView, environment: Environment) -> Decision:
 
 
 def _wait(view: JobView, reason: str, message: str, environment: Environment) -> Decision:
-    """Says since when, in words that do not change: a clock in the status would be a write each second."""
+    """Says since when, in words that do not change: a clock in the status would be a write each second.
+
+    Of one that has worked before nobody kept when it began to wait again.
+    """
     before = conditions.find(view.status.conditions, ConditionType.RECONCILING)
     waits = before is not None and before.status == "True"
     since = before.last_transition_time if before and waits else timestamp(environment.now)
-    return _write(view, State(Phase.PENDING, underway(reason, f"{message} (waits since {since})")), environment)
+    told = message if view.status.start_time else f"{message} (waits since {since})"
+    return _write(view, State(Phase.PENDING, underway(reason, told)), environment)
 
 
 def _run(view: JobView, job: BatchJob, environment: Environment, switch: tuple[Action, ...]) -> Decision:
