@@ -92,7 +92,9 @@ async def taking_back(stage: Stage) -> list[Any]:
     """A field that was given and is not any more falls back; one that is somebody else's by then stays."""
     said = [await stage.act(Apply(stage.deployment("a", replicas=3, paused=True)))]
     found = await stage.metadata(DEPLOYMENTS, "a")
-    said.append(await stage.act(KeepReplicas(stage.at(DEPLOYMENTS, "a"), found["uid"], 3)))
+    at, uid, version = stage.at(DEPLOYMENTS, "a"), found["uid"], found["resourceVersion"]
+    said.append(await stage.act(KeepReplicas(at, uid, version, 4)))
+    said.append(await stage.act(KeepReplicas(at, uid, version, 5)))
     found = await stage.metadata(DEPLOYMENTS, "a")
     said.append(await stage.act(Apply(stage.deployment("a"), found["resourceVersion"])))
     spec = await stage.spec(DEPLOYMENTS, "a")

@@ -131,7 +131,7 @@ def test_a_silent_watch_makes_the_process_unhealthy(
     forwarder.close()
     # The probes end it, as kubelet does; what comes next finds the model.
     operator.gone()
-    start(place, "next").ready().leads()
+    start(place, "next", leaseName="next").ready().leads()
     until(lambda: place.get("deployment", "unseen"), "the model that no watch told of")
 
 

@@ -176,10 +176,9 @@ def test_a_restarted_operator_takes_no_replica_of_work_that_it_has_not_seen_yet(
 def test_a_platforms_own_query_is_the_demand(scene: Scene) -> None:
     place = scene.place
     place.model("studio", scaling=SCALING | {"query": "vector(120)", "minReplicas": 1})
-    scene.await_replicas("studio", 1)
-    scene.serve_all("studio", 1)
     # Two minutes of work, of which one replica does one in the time that is aimed at; no job says so.
     scene.await_replicas("studio", 2)
+    scene.serve_all("studio", 2)
     place.await_condition("mdep", "studio", "AutoscalingActive", "True", "DemandKnown")
 
 
