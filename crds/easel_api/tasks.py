@@ -63,6 +63,11 @@ class Takes:
     """The result leads from one prompt or seed to another: `prompts[].end` and `endSeed` apply."""
     truncation: bool = False
 
+    @property
+    def has_input(self) -> bool:
+        """Whether it begins with a picture or a clip; a mask is never the only one."""
+        return self.image or self.clip or self.control
+
 
 TAKES: dict[Task, Takes] = {
     Task.TEXT_TO_IMAGE: Takes(),

@@ -36,6 +36,8 @@ LARGEST_BODY = 25_000_000
 """Bytes of a request or an answer."""
 
 Body = dict[str, Any]
+Shape = Callable[[GenerationRequest, Inputs, Resolved], Body]
+"""How a model is asked."""
 
 
 class BedrockInvoke:
@@ -43,19 +45,21 @@ class BedrockInvoke:
 
     def __init__(self, name: str, account: AwsAccount, model: str, resolved: Resolved) -> None:
         """`name` is what the manifest calls this backend; `resolved` is what the plan made of the job's size."""
-        if shape(model) is None:
+        asks = shape(model)
+        if asks is None:
             raise Unsupported(
                 "Bedrock's InvokeModel family does not know this model",
                 where="spec.offers[].model",
                 found=model,
                 fix="See docs/providers.md for those that it knows",
             )
-        self._name, self._account, self._model, self._resolved = name, account, model, resolved
+        self._name, self._account, self._model = name, account, model
+        self._asks, self._resolved = asks, resolved
         self._client = client(account, "bedrock-runtime")
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
-        sent = json.dumps(body(self._model, request, inputs, self._resolved)).encode()
+        sent = json.dumps(body(self._asks, request, inputs, self._resolved)).encode()
         if len(sent) > LARGEST_BODY:
             raise InvalidInput("the inputs are too large for Bedrock", where="spec.inputs", found=f"{len(sent)} bytes")
         if stop.is_set():
@@ -118,21 +122,18 @@ def read(told: bytes, model: str) -> tuple[bytes, int | None]:
     return found, seed
 
 
-def body(model: str, request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
-    """What the model is asked, in its own fields."""
+def body(asks: Shape, request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
+    """What a model is asked, in its own fields."""
     if request.seed > LARGEST_SEED:
         raise Unsupported(
             "Bedrock takes seeds up to 4294967294", where="spec.parameters.seeds", found=str(request.seed)
         )
     if request.mask_colours:
         raise Unsupported("Bedrock takes a white mask alone", where="spec.parameters.maskColours")
-    asks = shape(model)
-    if asks is None:
-        raise Unsupported("Bedrock's InvokeModel family does not know this model", found=model)
     return asks(request, inputs, resolved) | {"output_format": "jpeg" if request.encoding == "jpeg" else "png"}
 
 
-def shape(model: str) -> Callable[[GenerationRequest, Inputs, Resolved], Body] | None:
+def shape(model: str) -> Shape | None:
     """How a model is asked: by its name, without the region's prefix and the version."""
     name = model.removeprefix("us.").removeprefix("stability.").rpartition("-v")[0]
     return _SHAPES.get(name)
@@ -172,7 +173,7 @@ def _controlled(request: GenerationRequest, inputs: Inputs, _: Resolved) -> Body
     return _worded(request) | {"image": _base64(inputs.control, "control")}
 
 
-_SHAPES: dict[str, Callable[[GenerationRequest, Inputs, Resolved], Body]] = {
+_SHAPES: dict[str, Shape] = {
     "stable-image-core": _text,
     "stable-image-ultra": _text,
     "sd3-5-large": _sd35,

@@ -33,7 +33,6 @@ class Line:
     sizes: str
     honours: str
     prices: str
-    family: str
 
 
 def lines(surfaces: Mapping[str, Surface], today: date, task: Task | None = None) -> list[Line]:
@@ -55,7 +54,6 @@ def _line(surface: str, row: Row, today: date) -> Line:
         sizes=_sizes(row),
         honours=", ".join(row.honours),
         prices=prices(row.prices) if row.state(today) is not State.RETIRED else "",
-        family=row.family or "",
     )
 
 

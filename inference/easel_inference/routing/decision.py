@@ -82,14 +82,15 @@ def decide(
     # What no order needs is not looked at: this runs for each item.
     first_counts = plan.policy is not Policy.FASTEST and not any(candidate.weight for candidate in plan.candidates)
     for candidate in plan.candidates:
-        obstacle = _obstacle(candidate, known.get(candidate.name, UNKNOWN), fallback, now, budget_left)
+        state = known.get(candidate.name, UNKNOWN)
+        obstacle = _obstacle(candidate, state, fallback, now, budget_left)
         if not obstacle:
             open_.append(candidate)
             if first_counts:
                 break
         else:
             skipped.append(Refused(candidate.name, obstacle))
-            if candidate.own and waited_for is None and not known.get(candidate.name, UNKNOWN).failure:
+            if candidate.own and waited_for is None and not state.failure:
                 waited_for = candidate
     if not open_ and waited_for:
         # Nobody is there to go to instead: neither a spent budget nor a provider that rests stops the team's own models.

@@ -27,7 +27,7 @@ def estimate(offer: Offer, request: Request, resolved: Resolved) -> Decimal | No
         case Unit.SECOND if resolved.seconds is not None:
             amount = row.amount * resolved.seconds
         # What an input picture takes is counted too, and nobody knows how much before the call.
-        case Unit.MILLION_TOKENS if row.tokens is not None and not _has_input(request):
+        case Unit.MILLION_TOKENS if row.tokens is not None and not TAKES[request.task].has_input:
             amount = row.amount * row.tokens / MILLION
         case _:
             return None
@@ -65,8 +65,3 @@ def _size(row: Price, resolved: Resolved) -> str | None:
     if row.size is not None and "x" in row.size:
         return "{}x{}".format(*resolved.size) if resolved.size else None
     return resolved.tier
-
-
-def _has_input(request: Request) -> bool:
-    takes = TAKES[request.task]
-    return takes.image or takes.mask or takes.control or takes.clip

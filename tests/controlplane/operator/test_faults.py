@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -93,7 +92,8 @@ class Process:
     def recover(self) -> None:
         """What a process does that lives on: its watches list what they missed, and it looks at everything once it leads."""
         self.coming.clear()
-        there = {reference: raw for reference, _, raw in self._listed()}
+        listed = self.cluster.listed()
+        there = {Reference(resource, "art", raw["metadata"]["name"]): raw for resource, _, raw in listed}
         for resource in KINDS:
             for name, raw in self.cache.raws(resource, "art").items():
                 if Reference(resource, "art", name) not in there:
@@ -106,10 +106,6 @@ class Process:
         self.admissions.clear(jobs)
         self._let_in()
         self.to_do |= dict.fromkeys(self.cache.own())
-
-    def _listed(self) -> Iterator[tuple[Reference, str, Raw]]:
-        for resource, change, raw in self.cluster.listed():
-            yield Reference(resource, "art", raw["metadata"]["name"]), change, raw
 
     def _let_in(self) -> None:
         for key in self.cache.own():

@@ -43,6 +43,12 @@ class Scene:
     def await_replicas(self, model: str, count: int) -> None:
         until(lambda: self.replicas(model) == count, f"{model} has {count} replicas", 90)
 
+    def await_polls(self, which: str) -> None:
+        """Three more reconciles of models that change nothing."""
+        settled = 'easel_operator_reconciles_total{kind="ModelDeployment",result="settled"}'
+        before = self.operator.metric(settled) or 0.0
+        until(lambda: (self.operator.metric(settled) or 0.0) >= before + 3, f"polls, {which}", 90)
+
     def serve_all(self, model: str, count: int) -> list[str]:
         """Say of so many pods, as kubelet would, that they serve; their names."""
         selector = f"easel.dev/model-deployment={model}"
@@ -142,9 +148,7 @@ def test_a_job_wakes_its_model_while_prometheus_is_down(scene: Scene) -> None:
     assert scene.operator.metric("easel_scaling_active{") == 0.0
     finish(place, "mugs")
     until(lambda: (place.get("mdep", "studio") or {})["status"]["scaling"]["idleSince"], "idle")
-    settled = 'easel_operator_reconciles_total{kind="ModelDeployment",result="settled"}'
-    before = scene.operator.metric(settled) or 0.0
-    until(lambda: (scene.operator.metric(settled) or 0.0) >= before + 3, "polls, long after its idle time", 90)
+    scene.await_polls("long after its idle time")
     assert scene.replicas("studio") == 1
 
     scene.prometheus.start()
@@ -166,9 +170,7 @@ def test_a_restarted_operator_takes_no_replica_of_work_that_it_has_not_seen_yet(
     scene.operator.start().ready().leads()
     until(lambda: scene.operator.metric("easel_backlog_gpu_seconds{") == 200.0, "the backlog is known again")
     until(lambda: place.condition("mdep", "studio", "AutoscalingActive")["reason"] == "DemandKnown", "an answer")
-    settled = 'easel_operator_reconciles_total{kind="ModelDeployment",result="settled"}'
-    before = scene.operator.metric(settled) or 0.0
-    until(lambda: (scene.operator.metric(settled) or 0.0) >= before + 3, "polls, each with an answer", 90)
+    scene.await_polls("each with an answer")
     assert scene.operator.metric("easel_scaling_active{") == 1.0
     assert (place.get("deployment", "studio") or {})["metadata"]["generation"] == version
 

@@ -14,6 +14,7 @@ from easel_operator.core.actions import (
     ApplyStatus,
     Delete,
     KeepReplicas,
+    Manifest,
     RecordEvent,
     SetDeletionCost,
     Suspend,
@@ -91,16 +92,19 @@ class KubeCluster:
         return any(item["name"] == resource.plural for item in found["resources"])
 
     async def _apply(self, action: Apply) -> None:
-        path, body = _path(action.manifest.reference), action.manifest.body
-        seen = {"resourceVersion": action.version} if action.version else {}
         try:
-            await self._patch(path, body | {"metadata": body["metadata"] | seen}, APPLY, force=bool(action.version))
+            await self._apply_to(action.manifest, action.version)
         except NameTaken:
             # Somebody changed a field of our own child, and it was not in view yet: it is ours to change back.
             if not (version := await self._version_of_ours(action)):
                 raise
-            seen = {"resourceVersion": version}
-            await self._patch(path, body | {"metadata": body["metadata"] | seen}, APPLY, force=True)
+            await self._apply_to(action.manifest, version)
+
+    async def _apply_to(self, manifest: Manifest, version: str) -> None:
+        """To an object in this version, whoever owns its fields; with none nothing is taken from anybody."""
+        seen = {"resourceVersion": version} if version else {}
+        body = manifest.body | {"metadata": manifest.body["metadata"] | seen}
+        await self._patch(_path(manifest.reference), body, APPLY, force=bool(version))
 
     async def _version_of_ours(self, action: Apply) -> str:
         """Its resource version; empty when it is not there, or somebody else's."""

@@ -71,7 +71,7 @@ def _excess(candidate: Candidate, spec: GenerationJobSpec) -> str:
     The size of what grows out of an input is not known here. The engine knows it, and refuses it by the same rule.
     """
     memory, takes, wanted = candidate.memory, TAKES[spec.task], wanted_by(spec)
-    from_input = (takes.image or takes.clip or takes.control) and (wanted.width is None or wanted.height is None)
+    from_input = takes.has_input and (wanted.width is None or wanted.height is None)
     if memory is None or not memory.peaks or from_input:
         return ""
     peaks = {parse(name): size for name, size in memory.peaks}
