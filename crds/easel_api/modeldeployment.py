@@ -82,6 +82,8 @@ CpuQuantity = Annotated[
 FETCHED_FOLDER = "easel-models"
 """Folder in a cache's claim that holds what was fetched from buckets."""
 
+EMPTY_DIR_FOLDER = ".cache"
+
 BUILTIN_MINIATURE = "builtin://miniature"
 BUILTIN_MOTION = "builtin://miniature/motion"
 BUILTIN_CONTROLNET = "builtin://miniature/controlnet-segmentation"
@@ -222,6 +224,15 @@ class Resources(ApiModel):
             description="Value of the node label nvidia.com/gpu.product to run on, for example NVIDIA-H100-80GB-HBM3. Default: any.",
         ),
     ] = None
+    gpu_memory: Annotated[
+        str | None,
+        Field(
+            max_length=16,
+            pattern=MEMORY_PATTERN,
+            description="Memory that each GPU has at least, by the node label nvidia.com/gpu.memory; a model whose weights take more is "
+            "refused before a GPU is asked for. A card that is sold with 24 GB has a little less than 24Gi. Default: any.",
+        ),
+    ] = None
     cpu: Annotated[CpuQuantity, Field(description="CPU request of a replica, in cores or millicores.")] = "1"
     memory: Annotated[
         str, Field(max_length=16, pattern=MEMORY_PATTERN, description="Memory request and limit of a replica.")
@@ -237,17 +248,50 @@ class Rollout(ApiModel):
     ] = RolloutStrategy.DRAIN
 
 
+class EmptyDir(ApiModel):
+    """A folder on the node's disk that lives as long as its pod."""
+
+    size_limit: Annotated[
+        str,
+        Field(
+            max_length=16,
+            pattern=MEMORY_PATTERN,
+            description="What it may hold; a model that is larger is refused before it is downloaded.",
+        ),
+    ]
+
+
 class Cache(ApiModel):
-    """What a replica keeps for the next one."""
+    """What a replica keeps for the next one, or for itself: exactly one of the two."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.persistentVolumeClaim) != has(self.emptyDir)",
+            message="name exactly one cache: persistentVolumeClaim or emptyDir",
+            holds=lambda cache: (cache.persistent_volume_claim is None) != (cache.empty_dir is None),
+        ),
+    )
 
     persistent_volume_claim: Annotated[
-        ObjectName,
+        ObjectName | None,
         Field(
             description="Name of a PersistentVolumeClaim in the object's own namespace. Code that was compiled for a GPU is kept in "
             "its folder easel-cache, so that the next start compiles nothing, and what was fetched from a bucket in easel-models. It must "
             "be ReadWriteMany where replicas run on several nodes."
         ),
-    ]
+    ] = None
+    empty_dir: Annotated[
+        EmptyDir | None,
+        Field(
+            description="Where there is no such claim: each replica fetches for itself, with its GPU already taken, into a folder "
+            "that goes with it. Needs spec.model.s3.credentialsSecretRef where a source is in a bucket."
+        ),
+    ] = None
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder where caches and claims are mounted; that of an emptyDir can be no claim's."""
+        return self.persistent_volume_claim or EMPTY_DIR_FOLDER
 
 
 _TAKEN = [f"{family}/{kind}" for family, kind in ADDED]
@@ -311,7 +355,8 @@ class ModelDeploymentSpec(ApiModel):
             path="resources.gpuProduct",
         ),
         Rule(
-            cel="!has(self.cache) || (self.model.source != 'pvc://' + self.cache.persistentVolumeClaim + '/' && "
+            cel="!has(self.cache) || !has(self.cache.persistentVolumeClaim) || "
+            "(self.model.source != 'pvc://' + self.cache.persistentVolumeClaim + '/' && "
             "(!has(self.adapters) || self.adapters.all(a, a.source != 'pvc://' + self.cache.persistentVolumeClaim + '/')))",
             message="a model or adapter at the root of this claim would have the cache in its folder; move it into a folder",
             holds=lambda spec: (
@@ -326,6 +371,22 @@ class ModelDeploymentSpec(ApiModel):
             message="a source in a bucket needs spec.cache, which it is fetched into",
             holds=lambda spec: spec.cache is not None or not spec.fetched_sources(),
             path="cache",
+        ),
+        Rule(
+            cel=f"!has(self.cache) || !has(self.cache.emptyDir) || !({_IN_A_BUCKET}) || "
+            "(has(self.model.s3) && has(self.model.s3.credentialsSecretRef))",
+            message="a bucket's model in an emptyDir needs model.s3.credentialsSecretRef: with the pod's own identity the model's process "
+            "would have the rights of who fetches it",
+            holds=lambda spec: (
+                not (spec.fetches_itself() and (spec.model.s3 is None or spec.model.s3.credentials_secret_ref is None))
+            ),
+            path="cache.emptyDir",
+        ),
+        Rule(
+            cel="!has(self.resources) || !has(self.resources.gpuMemory) || (has(self.resources.gpus) && self.resources.gpus > 0)",
+            message="gpuMemory needs gpus of at least 1",
+            holds=lambda spec: spec.resources.gpu_memory is None or spec.resources.gpus > 0,
+            path="resources.gpuMemory",
         ),
         Rule(
             cel=f"!has(self.model.s3) || {_IN_A_BUCKET}",
@@ -378,6 +439,10 @@ class ModelDeploymentSpec(ApiModel):
         """What lies in a bucket, the model first."""
         sources = (self.model.source, *(adapter.source for adapter in self.adapters))
         return [source for source in sources if source.startswith("s3://")]
+
+    def fetches_itself(self) -> bool:
+        """Whether each replica fetches what lies in a bucket, into its emptyDir."""
+        return self.cache is not None and self.cache.empty_dir is not None and bool(self.fetched_sources())
 
     def usable_adapters(self) -> frozenset[str]:
         """Names that a job may use; a Motion adapter makes clips by itself and is not among them."""

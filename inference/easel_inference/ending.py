@@ -23,7 +23,12 @@ def stopped_by_signals() -> threading.Event:
 
 
 def say_why(error: EaselError) -> None:
+    """Why it ends, as its last words."""
+    say(f"{error.reason}: {error}")
+
+
+def say(words: str) -> None:
     """Last words where kubelet looks for them: for `kubectl describe pod`, and for the operator."""
     path = Path(os.environ.get("EASEL_TERMINATION_LOG", "/dev/termination-log"))
     with contextlib.suppress(OSError):
-        path.write_text(f"{error.reason}: {error}"[:4096])
+        path.write_text(words[:4096])

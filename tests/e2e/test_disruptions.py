@@ -112,5 +112,28 @@ def test_a_revision_that_cannot_be_loaded_never_takes_down_the_one_that_serves(s
     change(site, model, {"rollout": {"strategy": "Drain"}})
 
 
+def test_of_two_replicas_a_revision_that_cannot_be_loaded_takes_one(site: Site, model: str) -> None:
+    """`Drain` has no second GPU to try it on; the other replica goes on."""
+    change(site, model, {"replicas": 2})
+    until("two replicas", lambda: len(names(site, model)) == 2 and ready(site, model) == 2, seconds=240)
+    before = names(site, model)
+
+    def spoil() -> None:
+        change(site, model, {"model": {"digest": "sha256:" + "0" * 64}})
+        until("the new replica", lambda: names(site, model) - before, seconds=120)
+
+    disturbed(site, model, "on-the-other-one", 25000, spoil)
+    until("the refusal", lambda: status(site, model).get("lastFailure"), seconds=120)
+    assert len(names(site, model) & before) == 1
+    said = {each["type"]: (each["status"], each["reason"]) for each in status(site, model)["conditions"]}
+    assert said["Ready"] == ("True", "Serving")
+    assert said["Stalled"] == ("True", "InvalidInput")
+    assert status(site, model)["previous"]["replicas"] == 1
+
+    change(site, model, {"model": {"digest": None}, "replicas": 1})
+    until("the failure to be over", lambda: "lastFailure" not in status(site, model), seconds=120)
+    until("one replica", lambda: len(names(site, model)) == 1 and ready(site, model) == 1, seconds=120)
+
+
 def status(site: Site, model: str) -> dict[str, Any]:
     return dict(site.get(KIND, model).get("status", {}))

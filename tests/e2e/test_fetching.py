@@ -21,6 +21,7 @@ pytestmark = pytest.mark.cluster
 KIND = "modeldeployments.easel.dev"
 BASE = miniature.WEIGHTS / "base"
 NAME = "from-a-bucket"
+ALONE = "fetches-itself"
 OTHER = "sha256:" + "0" * 64
 
 
@@ -53,8 +54,15 @@ def cache(site: Site, tmp_path: Path) -> Iterator[str]:
     site.kubectl("delete", "pv", name, "--timeout=60s")
 
 
-def condition(site: Site, wanted: str) -> tuple[str, str]:
-    found = site.get(KIND, NAME).get("status", {}).get("conditions", [])
+def upload(site: Site, prefix: str) -> None:
+    for path in sorted(BASE.rglob("*")):
+        if path.is_file():
+            key = f"{prefix}/{path.relative_to(BASE).as_posix()}"
+            site.bucket.client.upload_file(str(path), site.bucket.name, key)
+
+
+def condition(site: Site, wanted: str, model: str = NAME) -> tuple[str, str]:
+    found = site.get(KIND, model).get("status", {}).get("conditions", [])
     return next(((each["status"], each["reason"]) for each in found if each["type"] == wanted), ("", ""))
 
 
@@ -68,10 +76,7 @@ def pin(site: Site, digest: str) -> None:
 
 
 def test_a_model_in_a_bucket_is_fetched_checked_and_served(site: Site, served: str, cache: str) -> None:
-    for path in sorted(BASE.rglob("*")):
-        if path.is_file():
-            key = f"models/mini/{path.relative_to(BASE).as_posix()}"
-            site.bucket.client.upload_file(str(path), site.bucket.name, key)
+    upload(site, "models/mini")
     digest = digest_of(BASE)
     s3 = {"endpoint": site.bucket.endpoint, "credentialsSecretRef": {"name": manifests.SECRET}}
     source = {"source": f"s3://{site.bucket.name}/models/mini", "digest": digest, "s3": s3}
@@ -95,6 +100,26 @@ def test_a_model_in_a_bucket_is_fetched_checked_and_served(site: Site, served: s
     until("the cache", lambda: condition(site, "ModelCached") == ("True", "Fetched"), seconds=90)
     until("nothing to do", lambda: condition(site, "Reconciling") == condition(site, "Stalled") == ("", ""), seconds=60)
     assert names(site) == before, "the replica is what it was, and stays"
+
+
+def test_a_replica_without_a_claim_fetches_for_itself(site: Site, served: str) -> None:
+    """Admitted by a namespace that enforces `restricted`; what it waits for is told, and mended without a new pod."""
+    s3 = {"endpoint": site.bucket.endpoint, "credentialsSecretRef": {"name": manifests.SECRET}}
+    source = {"source": f"s3://{site.bucket.name}/later/mini", "digest": digest_of(BASE), "s3": s3}
+    site.apply(manifests.model(ALONE, model=source, cache={"emptyDir": {"sizeLimit": "1Gi"}}))
+    try:
+        until("the reason", lambda: condition(site, "Ready", ALONE) == ("False", "NotFound"), seconds=120)
+        (pod,) = site.pods(RUNTIME, model=ALONE)
+        upload(site, "later/mini")
+        site.wait_for_model(ALONE)
+        assert [each["metadata"]["uid"] for each in site.pods(RUNTIME, model=ALONE)] == [pod["metadata"]["uid"]]
+        assert site.get(KIND, ALONE)["status"]["model"]["digest"] == digest_of(BASE)
+        (runtime,) = pod["spec"]["containers"]
+        assert "credentials" not in {mount["name"] for mount in runtime["volumeMounts"]}
+        site.apply(manifests.job("alone", ALONE, site.store, count=8))
+        assert site.wait_for_end("alone", seconds=120)["status"]["phase"] == "Complete"
+    finally:
+        site.delete(KIND, ALONE)
 
 
 def check_that_replicas_have_no_keys(site: Site) -> None:

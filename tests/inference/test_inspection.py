@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 from easel_api.errors import EaselError, InvalidInput, NotFound, UnsafeModel, Unsupported
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import AdapterKind
-from easel_inference.engine.inspection import check, check_adapter, check_model, digest_of
+from easel_inference.engine.inspection import check, check_adapter, check_model, digest_of, weights_of
 from easel_inference.engine.sources import BUILTINS, folder_of
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -29,6 +30,19 @@ def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(file.read_text())
     change(value)
     file.write_text(json.dumps(value))
+
+
+def test_the_weights_that_will_be_loaded_are_counted_from_their_headers(folder: Path) -> None:
+    (folder / "unet" / "not-loaded.safetensors").write_bytes((folder / UNET).read_bytes())
+    weights = weights_of(check_model(folder))
+    assert weights is not None
+    parts = {
+        part: sum(tensor.size for tensor in load_file(next(folder.glob(f"{part}/*model.safetensors"))).values())
+        for part in ("unet", "vae", "text_encoder")
+    }
+    assert weights.denoisers == parts["unet"]
+    assert weights.others == parts["vae"] + parts["text_encoder"]
+    assert weights_of(check_model(BUILTINS["builtin://miniature/generator-gan"])) is None
 
 
 def test_the_miniature_is_fine(folder: Path) -> None:

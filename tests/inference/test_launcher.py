@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,15 @@ from asking import MINIATURE, request
 from streaming import Stream, status
 from waiting import until
 
-from easel_api.errors import EnvironmentFault, InvalidInput, UnsafeModel
+from easel_api.errors import EnvironmentFault, InvalidInput, QuotaExhausted, UnsafeModel
 from easel_api.modeldeployment import ModelDeploymentSpec
-from easel_inference.engine.sources import BUILTINS
+from easel_inference.engine.sources import BUILTINS, cached
 from easel_inference.generation import Finished, ModelInfo
 from easel_inference.serving import tritonserver
 from easel_inference.serving.launcher import Exit, process_lives
 from easel_inference.serving.local import start_local
 from easel_inference.serving.settings import Settings
-from easel_inference.serving.state import State
+from easel_inference.serving.state import FetchState, State
 
 PLAIN = ModelDeploymentSpec.model_validate({"model": {"source": "builtin://miniature"}})
 
@@ -121,13 +123,12 @@ def test_a_model_that_fails_to_load_is_a_typed_error(tmp_path: Path, spoil: Any,
     assert caught.value.where == where
 
 
-@pytest.mark.triton
-def test_a_failed_load_is_shown_and_tried_again(tmp_path: Path) -> None:
-    """An empty claim: alive and not ready, with the reason; served once the claim is filled."""
-    (tmp_path / "claims" / "models").mkdir(parents=True)
+@contextmanager
+def launched(tmp_path: Path, spec: dict[str, Any]) -> Iterator[str]:
+    """The launcher as a pod runs it, with claims; yields its URL."""
     ports = [_free_port() for _ in range(3)]
     environment = os.environ | {
-        "EASEL_MODEL_DEPLOYMENT": '{"model": {"source": "pvc://models/studio"}}',
+        "EASEL_MODEL_DEPLOYMENT": json.dumps(spec),
         "EASEL_CLAIMS_DIR": str(tmp_path / "claims"),
         "EASEL_STATE_DIR": str(tmp_path / "state"),
         "EASEL_BIND": "127.0.0.1",
@@ -138,16 +139,48 @@ def test_a_failed_load_is_shown_and_tried_again(tmp_path: Path) -> None:
         "EASEL_THREADS": "1",
     }
     launcher = subprocess.Popen([sys.executable, "-m", "easel_inference.serving"], env=environment)
-    url = f"http://127.0.0.1:{ports[2]}"
     try:
-        until(lambda: _model(url).get("reason") == "NotFound", "the reason is shown", seconds=90)
-        assert (status(f"{url}/livez"), status(f"{url}/readyz"), status(f"{url}/model")) == (200, 503, 503)
-        shutil.copytree(BUILTINS["builtin://miniature"], tmp_path / "claims" / "models" / "studio")
-        until(lambda: status(f"{url}/readyz") == 200, "the model serves", seconds=90)
-        assert ModelInfo.model_validate(_model(url)).name == "pvc://models/studio"
+        yield f"http://127.0.0.1:{ports[2]}"
     finally:
         launcher.terminate()
         assert launcher.wait(30) == Exit.DRAINED
+
+
+def answers(url: str) -> tuple[int, int, int]:
+    return status(f"{url}/livez"), status(f"{url}/readyz"), status(f"{url}/model")
+
+
+@pytest.mark.triton
+def test_a_failed_load_is_shown_and_tried_again(tmp_path: Path) -> None:
+    """An empty claim: alive and not ready, with the reason; served once the claim is filled."""
+    (tmp_path / "claims" / "models").mkdir(parents=True)
+    with launched(tmp_path, {"model": {"source": "pvc://models/studio"}}) as url:
+        until(lambda: _model(url).get("reason") == "NotFound", "the reason is shown", seconds=90)
+        assert answers(url) == (200, 503, 503)
+        shutil.copytree(BUILTINS["builtin://miniature"], tmp_path / "claims" / "models" / "studio")
+        until(lambda: status(f"{url}/readyz") == 200, "the model serves", seconds=90)
+        assert ModelInfo.model_validate(_model(url)).name == "pvc://models/studio"
+
+
+@pytest.mark.triton
+def test_a_model_that_is_fetched_beside_it_is_waited_for(tmp_path: Path) -> None:
+    raw = {"model": {"source": "s3://models/studio"}, "cache": {"emptyDir": {"sizeLimit": "1Gi"}}}
+    claims = tmp_path / "claims"
+    (claims / ".cache").mkdir(parents=True)
+    fetch = FetchState(claims / ".cache")
+    with launched(tmp_path, raw) as url:
+        until(lambda: "fetches the model" in _model(url).get("what", ""), "it says so")
+        assert answers(url) == (200, 503, 503)
+        fetch.failed(QuotaExhausted("the cache is full"))
+        until(lambda: _model(url).get("reason") == "QuotaExhausted", "the reason is shown")
+        assert answers(url) == (200, 503, 503)
+        shutil.copytree(
+            BUILTINS["builtin://miniature"],
+            str(cached(ModelDeploymentSpec.model_validate(raw), "s3://models/studio", claims)),
+        )
+        fetch.succeeded()
+        until(lambda: status(f"{url}/readyz") == 200, "the model serves", seconds=90)
+        assert ModelInfo.model_validate(_model(url)).name == "s3://models/studio"
 
 
 @pytest.mark.triton

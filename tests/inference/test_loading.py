@@ -12,6 +12,7 @@ import torch
 from easel_api.errors import EnvironmentFault, InvalidInput
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.tasks import Task
+from easel_inference.engine import memory
 from easel_inference.engine.inspection import check
 from easel_inference.engine.loading import LoadedModel, load
 from easel_inference.engine.sources import BUILTINS
@@ -102,3 +103,14 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
     wanted = spec().model_copy(update={"resources": spec().resources.model_copy(update={"gpus": 1})})
     with pytest.raises(EnvironmentFault, match="no CUDA device"):
         load(wanted, Path("/nowhere"))
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{16 * 2**20}\n")
+    monkeypatch.setattr(memory, "GROUP_LIMITS", (limit,))
+    with pytest.raises(InvalidInput, match=r"[0-9]+ MiB of weights in float32, of 16 MiB") as caught:
+        load(ModelDeploymentSpec.model_validate({"model": {"source": "builtin://miniature"}}), tmp_path)
+    assert caught.value.where == "spec.resources.memory"

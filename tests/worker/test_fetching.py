@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,26 @@ import pytest
 from easel_api.errors import Cancelled, EaselError, InvalidInput, NotFound, QuotaExhausted, UnsafeModel
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.s3 import S3Access
+from easel_api.weights import said
 from easel_inference import miniature
 from easel_inference.artifacts.s3 import Listed, S3Store
 from easel_inference.engine.folders import digest_of
-from easel_inference.engine.inspection import check
+from easel_inference.engine.inspection import check, check_model, weights_of
 from easel_inference.engine.sources import model_folder
 from easel_inference.serving import fetching
 from easel_inference.serving.fetching import File, Progress, fetch, sources_of
+from easel_inference.serving.state import FetchState
 
 pytestmark = pytest.mark.s3
 
 BASE = miniature.WEIGHTS / "base"
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def upload(bucket: Any, folder: Path = BASE, prefix: str = "sd/mini/") -> None:
@@ -238,6 +249,17 @@ def test_a_disk_that_has_no_room_is_named_before_the_download(bucket: Any, tmp_p
     assert "1000000000.0 GB needed" in caught.value.found
 
 
+def test_a_cache_of_a_replicas_own_is_never_filled_beyond_its_limit(bucket: Any, tmp_path: Path) -> None:
+    """Kubelet would evict the pod, and the next one would download as much."""
+    upload(bucket)
+    wanted = sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file())
+    for mib, refused in ((wanted // 2**20, True), (wanted // 2**20 + 1, False)):
+        raw = {"model": {"source": f"s3://{bucket.name}/sd/mini", "s3": {"endpoint": bucket.endpoint}}}
+        spec = ModelDeploymentSpec.model_validate(raw | {"cache": {"emptyDir": {"sizeLimit": f"{mib}Mi"}}})
+        with pytest.raises(QuotaExhausted, match="needed for") if refused else nullcontext():
+            assert fetched(bucket, tmp_path, spec, but="downloads" if refused else "")
+
+
 def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
     # The device that answers every write with "no space left".
     full = File(Path("/dev/full"), 2**30, Progress("s3://models/sd", 1, threading.Event()))
@@ -245,23 +267,54 @@ def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
         full.take(b"x" * 2**20)
 
 
-def run(bucket: Any, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+COMMAND = [sys.executable, "-m", "easel_inference.serving.fetching"]
+
+
+def variables(bucket: Any, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "claims/cache").mkdir(parents=True, exist_ok=True)
-    variables = {
+    told = {
         "EASEL_MODEL_DEPLOYMENT": spec_of(bucket).model_dump_json(by_alias=True, exclude_none=True),
         "EASEL_OWNER": "studio",
         "EASEL_CLAIMS_DIR": str(tmp_path / "claims"),
         "EASEL_CREDENTIALS_DIR": str(tmp_path / "none"),
         "EASEL_TERMINATION_LOG": str(tmp_path / "last-words"),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "easel_inference.serving.fetching"],
-        env=os.environ | bucket.environment | variables | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    return os.environ | bucket.environment | told
+
+
+def run(bucket: Any, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    told = variables(bucket, tmp_path) | environment
+    return subprocess.run(COMMAND, env=told, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_beside_a_replica_it_tries_until_all_is_there_and_then_rests(bucket: Any, tmp_path: Path) -> None:
+    spec = ModelDeploymentSpec.model_validate(
+        {
+            "model": {"source": f"s3://{bucket.name}/sd/mini", "s3": {"endpoint": bucket.endpoint}},
+            "cache": {"emptyDir": {"sizeLimit": "1Gi"}},
+        }
     )
+    environment = variables(bucket, tmp_path) | {
+        "EASEL_MODEL_DEPLOYMENT": spec.model_dump_json(by_alias=True, exclude_none=True),
+        "EASEL_BESIDE_REPLICA": "yes",
+    }
+    claims = Path(environment["EASEL_CLAIMS_DIR"])
+    (claims / ".cache").mkdir(parents=True)
+    state = FetchState(claims / ".cache")
+    with subprocess.Popen(COMMAND, env=environment) as process:
+        try:
+            until(lambda: state.error is not None)
+            assert state.error is not None
+            assert state.error.reason == "NotFound", "an empty prefix"
+            assert not state.done
+            upload(bucket)
+            until(lambda: state.done)
+            assert state.error is None
+            assert digest_of(model_folder(spec, claims)) == digest_of(BASE)
+            assert process.poll() is None, "an end would be taken for a crash"
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_the_command_says_what_it_did(bucket: Any, tmp_path: Path) -> None:
@@ -270,7 +323,10 @@ def test_the_command_says_what_it_did(bucket: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"s3://{bucket.name}/sd/mini is there" in done.stderr
     assert bucket.secret_key not in done.stderr
-    assert not (tmp_path / "last-words").exists()
+    weights = said((tmp_path / "last-words").read_text())
+    assert weights == weights_of(check_model(BASE))
+    assert weights is not None
+    assert weights.denoisers > 1e6
 
 
 @pytest.mark.parametrize(

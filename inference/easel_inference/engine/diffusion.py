@@ -35,7 +35,7 @@ class Diffusion:
     def __init__(self, spec: ModelDeploymentSpec, claims: Path, counters: Counters, threads: int) -> None:
         started = time.monotonic()
         if spec.cache:
-            keep_compiled_code(claims / spec.cache.persistent_volume_claim)
+            keep_compiled_code(claims / spec.cache.folder)
         model = load(spec, claims)
         device = torch.device("cuda" if spec.resources.gpus else "cpu")
         self._counters = counters

@@ -7,6 +7,7 @@ digest, is `folders`' business; both are pure reading, so the launcher asks them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from easel_api.errors import InvalidInput, NotFound, UnsafeModel, Unsupported
 from easel_api.modeldeployment import Adapter, ModelDeploymentSpec
 from easel_api.tasks import ADDED, AdapterKind
+from easel_api.weights import Weights
 
 from .families import BY_PIPELINE, FAMILIES, Component, Family
 from .families.family import DIFFUSERS_WEIGHTS
@@ -128,6 +130,33 @@ def check_adapter(folder: Path, kind: AdapterKind, *, name: str = "", hashed: bo
         _require_weights(folder, DIFFUSERS_WEIGHTS, folder)
     check_files(folder, files)
     return CheckedAdapter(name, kind, folder, digest_of(folder, files) if hashed else "", class_name, weights)
+
+
+def weights_of(model: CheckedModel) -> Weights | None:
+    """How many numbers will be loaded, from the headers of the files that will be read; None of a generator."""
+    if model.family == GENERATOR_FAMILY:
+        return None
+    family, counted = FAMILIES[model.family], dict.fromkeys((True, False), 0)
+    for name in model.classes:
+        for file in _weight_files(model.folder, name, family.loaded[name]):
+            counted[name in family.denoisers] += _numbers_in(file, model.folder)
+    return Weights(denoisers=counted[True], others=counted[False])
+
+
+def _weight_files(folder: Path, name: str, component: Component) -> list[Path]:
+    if not component.weights:
+        return []
+    part, variant = folder / name, variant_of(folder / name, component.weights) or ""
+    whole, index = (part / file for file in _stored_as(component.weights, variant))
+    return [whole] if whole.is_file() else [part / shard for shard in sorted(shards_of(index, folder))]
+
+
+def _numbers_in(file: Path, folder: Path) -> int:
+    header = read_header(file, folder)
+    try:
+        return sum(math.prod(map(int, tensor["shape"])) for name, tensor in header.items() if name != "__metadata__")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("the safetensors header is damaged", where=name_of(file, folder)) from error
 
 
 def variant_of(folder: Path, weights: str) -> str | None:
@@ -276,4 +305,5 @@ __all__ = [
     "files_of",
     "read_json",
     "variant_of",
+    "weights_of",
 ]

@@ -17,12 +17,14 @@ from transformers.utils import logging as transformers_logging
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput
 from easel_api.modeldeployment import DType, ModelDeploymentSpec, WeightsDType
 from easel_api.tasks import AdapterKind, Task, tasks_of
+from easel_api.weights import too_large
 from easel_inference.generation import ModelInfo
 
 from .acceleration import store_in_float8
 from .families import FAMILIES, Component, Family
 from .families.family import DIFFUSERS_WEIGHTS
-from .inspection import CheckedAdapter, CheckedFolders, CheckedModel, check, variant_of
+from .inspection import CheckedAdapter, CheckedFolders, CheckedModel, check, variant_of, weights_of
+from .memory import Memory
 from .sizes import Limits, limits_of
 
 # The libraries' warnings quote prompts ("the following part of your input was truncated: …").
@@ -71,6 +73,7 @@ def load(spec: ModelDeploymentSpec, claims: Path, folders: CheckedFolders | None
     place = _place(spec)
     folders = folders or check(spec, claims)
     family = FAMILIES[folders.model.family]
+    _check_room(spec, folders.model, place)
     parts = {name: _part(folders.model, name, family.loaded[name], place) for name in folders.model.classes}
     for name in family.denoisers if spec.engine.weights_dtype is WeightsDType.FLOAT8 else ():
         if name in parts:
@@ -105,6 +108,13 @@ def _place(spec: ModelDeploymentSpec) -> Place:
         )
     default = DType.BFLOAT16 if wants_gpu else DType.FLOAT32
     return Place(torch.device("cuda" if wants_gpu else "cpu"), DTYPES[spec.engine.dtype or default])
+
+
+def _check_room(spec: ModelDeploymentSpec, checked: CheckedModel, place: Place) -> None:
+    """Before minutes of loading that the kernel or CUDA would end without a word of how much was wanted."""
+    where, weights = "spec.resources" if spec.resources.gpus else "spec.resources.memory", weights_of(checked)
+    if weights and (error := too_large(spec, weights, where, Memory(place.device).capacity)):
+        raise error
 
 
 def _part(checked: CheckedModel, name: str, component: Component, place: Place) -> Any:

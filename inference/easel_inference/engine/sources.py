@@ -52,7 +52,7 @@ def cached(spec: ModelDeploymentSpec, source: str, claims: Path, digest: str | N
         return None
     endpoint = (spec.model.s3.endpoint if spec.model.s3 else None) or ""
     name = hashlib.sha256(f"{endpoint}\n{source}\n{digest or ''}".encode()).hexdigest()[:32]
-    return claims / spec.cache.persistent_volume_claim / FETCHED_FOLDER / name
+    return claims / spec.cache.folder / FETCHED_FOLDER / name
 
 
 def folder_of(source: str, claims: Path, fetched: Path | None = None) -> Path:

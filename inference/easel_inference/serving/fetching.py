@@ -1,11 +1,12 @@
 """Brings what a ModelDeployment names in a bucket into its cache: the command of its fetch Job.
 
-A Job and not the runtime: a model's process reaches nobody, holds no credentials, and no GPU waits for a download. Each
+A Job and not the runtime: a model's process reaches nobody, holds no credentials, and no GPU waits for a download. Where the
+cache is an emptyDir it runs in a container beside each replica instead, tries until it has everything, and then rests. Each
 folder is downloaded beside its place, checked as the runtime would check it, and renamed: it is there whole or not at all. A
 Job that dies goes on where it stopped.
 
 Environment: EASEL_MODEL_DEPLOYMENT (the spec as JSON), EASEL_OWNER (the ModelDeployment's name), EASEL_CLAIMS_DIR,
-EASEL_CREDENTIALS_DIR. Exit codes: 0 all is there; 2 the bucket or the specification is wrong, which no second try mends; 1 and 3 one may.
+EASEL_CREDENTIALS_DIR, EASEL_BESIDE_REPLICA (any text: it does). Exit codes of the Job: 0 all is there; 2 the bucket or the specification is wrong, which no second try mends; 1 and 3 one may.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ from easel_api.errors import (
 )
 from easel_api.modeldeployment import ModelDeploymentSpec
 from easel_api.s3 import S3Access
+from easel_api.weights import Weights, bytes_of
 from easel_inference.artifacts.s3 import Fields, Listed, S3Store, read_credentials
-from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
+from easel_inference.ending import TERMINATED, say, say_why, stopped_by_signals
 from easel_inference.engine.folders import check_files, check_name, checked_digest, files_of
-from easel_inference.engine.inspection import check_adapter, check_model
-from easel_inference.engine.sources import cached
+from easel_inference.engine.inspection import check_adapter, check_model, weights_of
+from easel_inference.engine.sources import cached, model_folder
 
 from .settings import spec_of
+from .state import FetchState
 
 FIELDS = Fields("spec.model.s3", "spec.model.source")
 SAY_SECONDS = 10.0
@@ -53,6 +56,8 @@ SAY_SECONDS = 10.0
 LOCK_SECONDS = 1.0
 REFUSED_SECONDS = 86400.0
 """How long a refusal stands; a newer Easel may load what this one does not."""
+AGAIN_SECONDS = (10.0, 600.0)
+"""First and longest pause between tries beside a replica."""
 LISTINGS = 3
 """How often a source is listed that changes while it is fetched."""
 
@@ -72,6 +77,8 @@ class Source:
     """Raises what the runtime would raise of a folder that is what it should be, and not for this specification."""
     asks: str
     """What the specification wants beside the content, in some words that differ when it does."""
+    limit: int | None = None
+    """Bytes that its cache may hold, where kubelet would evict the pod beyond them."""
 
 
 def main() -> int:
@@ -79,7 +86,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = stopped_by_signals()
     try:
-        _run(os.environ, stop)
+        if os.environ.get("EASEL_BESIDE_REPLICA"):
+            _beside_replica(os.environ, stop)
+        elif weights := _run(os.environ, stop):
+            say(str(weights))
     except Cancelled:
         log.info("stopped; the next try goes on from here")
         return TERMINATED
@@ -90,7 +100,28 @@ def main() -> int:
     return int(ExitCode.DONE)
 
 
-def _run(environment: Mapping[str, str], stop: threading.Event) -> None:
+def _beside_replica(environment: Mapping[str, str], stop: threading.Event) -> None:
+    """Ends when its pod does: an end before that would be taken for a crash, and begun anew without a pause of ours."""
+    spec, claims = spec_of(environment), Path(environment.get("EASEL_CLAIMS_DIR", "/claims"))
+    if spec.cache is None:
+        raise InvalidInput("needs spec.cache", where="EASEL_BESIDE_REPLICA")
+    state, pause = FetchState(claims / spec.cache.folder), AGAIN_SECONDS[0]
+    while not state.done:
+        try:
+            _run(environment, stop)
+            state.succeeded()
+        except Cancelled:
+            raise
+        except EaselError as error:
+            log.error("%s: %s; tried again in %.0f s", error.reason, error, pause)
+            state.failed(error)
+            stop.wait(pause)
+            pause = min(2 * pause, AGAIN_SECONDS[1])
+    stop.wait()
+
+
+def _run(environment: Mapping[str, str], stop: threading.Event) -> Weights | None:
+    """Returns how large the model is, where it lies in a bucket and is no generator."""
     spec = spec_of(environment)
     claims = Path(environment.get("EASEL_CLAIMS_DIR", "/claims"))
     credentials = Path(environment.get("EASEL_CREDENTIALS_DIR", "/etc/easel/credentials"))
@@ -98,6 +129,9 @@ def _run(environment: Mapping[str, str], stop: threading.Event) -> None:
         bucket, _, prefix = source.uri.removeprefix("s3://").partition("/")
         store = S3Store(spec.model.s3 or S3Access(), bucket, read_credentials(credentials, FIELDS), stop, FIELDS)
         fetch(source, store, prefix, environment.get("EASEL_OWNER", "easel"), stop)
+    if not spec.model.source.startswith("s3://"):
+        return None
+    return weights_of(check_model(model_folder(spec, claims), family=spec.model.family, hashed=False))
 
 
 def sources_of(spec: ModelDeploymentSpec, claims: Path) -> list[Source]:
@@ -110,7 +144,9 @@ def sources_of(spec: ModelDeploymentSpec, claims: Path) -> list[Source]:
     for uri, digest, check, asks in wanted:
         folder = cached(spec, uri, claims, digest)
         if folder and uri.startswith("s3://"):
-            found.append(Source(uri, folder, digest, partial(check, hashed=False), asks))
+            own = spec.cache.empty_dir if spec.cache else None
+            limit = bytes_of(own.size_limit) if own else None
+            found.append(Source(uri, folder, digest, partial(check, hashed=False), asks, limit))
     return found
 
 
@@ -224,10 +260,15 @@ def _version(files: dict[str, Listed], source: Source) -> str:
 
 def _check_room(source: Source, beside: Path, files: dict[str, Listed]) -> None:
     """Before hours of downloading, and not after."""
-    there = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
-    needed, free = sum(item.size for item in files.values()) - there, shutil.disk_usage(beside).free
+    needed, free = sum(item.size for item in files.values()) - _size_of(beside), shutil.disk_usage(beside).free
+    if source.limit is not None:
+        free = min(free, source.limit - _size_of(source.folder.parent))
     if needed > free:
         raise _full(f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed for {source.uri}")
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _place(beside: Path, folder: Path) -> None:
@@ -305,18 +346,18 @@ def _disk(path: Path) -> Iterator[None]:
             raise _full(f"{error.strerror} at {path}") from error
         raise EnvironmentFault(
             "the cache cannot be written",
-            where="spec.cache.persistentVolumeClaim",
+            where="spec.cache",
             found=f"{error.strerror or error} at {path}",
-            fix="Check the claim's volume and its permissions",
+            fix="Check the volume and its permissions",
         ) from error
 
 
 def _full(found: str) -> QuotaExhausted:
     return QuotaExhausted(
         "the cache is full",
-        where="spec.cache.persistentVolumeClaim",
+        where="spec.cache",
         found=found,
-        fix="Give the claim more room, or remove folders of easel-models that no model uses",
+        fix="Give it more room, or remove folders of a claim's easel-models that no model uses",
     )
 
 

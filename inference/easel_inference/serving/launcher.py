@@ -25,10 +25,10 @@ from easel_api.errors import BackendFault, EaselError, EnvironmentFault, ErrorRe
 from easel_inference.engine.inspection import check
 
 from . import probes, tritonserver
-from .probes import LOADING, Health, Load
+from .probes import FETCHING, LOADING, Health, Load
 from .repository import write_repository
 from .settings import Settings
-from .state import Pulse, State
+from .state import FetchState, Pulse, State
 
 POLL_SECONDS = 0.2
 KILL_SECONDS = tritonserver.EXIT_SECONDS + 5
@@ -49,6 +49,7 @@ class Exit(IntEnum):
 class Phase(StrEnum):
     """Where the launcher is."""
 
+    FETCHING = "Fetching"
     LOADING = "Loading"
     SERVING = "Serving"
     FAILED = "Failed"
@@ -61,6 +62,8 @@ class Launcher:
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self._settings, self._environment = settings, environment
         self._state = State(settings.state_dir)
+        cache = settings.spec.cache
+        self._fetch = FetchState(settings.claims / cache.folder) if cache and settings.spec.fetches_itself() else None
         self._phase = Phase.LOADING
         self._failure: ErrorReport | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -83,6 +86,8 @@ class Launcher:
 
     def _attempt(self, installation: tritonserver.Installation) -> Exit | None:
         """One life of tritonserver: an exit code, or None to try again."""
+        if not self._fetched():
+            return Exit.DRAINED if self._stop.wait(POLL_SECONDS) else None
         self._state.clear()
         tritonserver.clean_shared_memory()
         # Why it failed before stands until it serves: to take it back for each try would flap.
@@ -94,12 +99,22 @@ class Launcher:
         self._start(installation)
         return self._watch()
 
+    def _fetched(self) -> bool:
+        """Whether the model is there; a container beside this one fetches it where each replica has a cache of its own."""
+        if self._fetch is None or self._fetch.done:
+            if self._phase is Phase.FETCHING:
+                self._failure = None
+            return True
+        self._failure, self._phase = self._fetch.error, Phase.FETCHING
+        return False
+
     def health(self) -> Health:
         """What the probes answer now."""
         info = self._state.info
-        report = self._failure or (None if info else LOADING)
+        pending = FETCHING if self._phase is Phase.FETCHING else LOADING
+        report = self._failure or (None if info else pending)
         child_lives = self._child is not None and self._child.poll() is None
-        alive = self._phase is Phase.FAILED or (child_lives and self._sick(self._state.pulse) is None)
+        alive = self._phase in (Phase.FAILED, Phase.FETCHING) or (child_lives and self._sick(self._state.pulse) is None)
         ready = self._phase is Phase.SERVING and alive
         pulse = self._state.pulse if ready else None
         load = Load(running=pulse.running, waiting=pulse.waiting) if pulse else None

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from easel_api.errors import EnvironmentFault, ErrorReport
 from easel_inference.generation import ModelInfo
 
-LOADING = ErrorReport(reason="Loading", what="the model is loading")
+LOADING = ErrorReport(reason="Loading", what="the runtime loads the model")
+FETCHING = ErrorReport(reason="Loading", what="the replica fetches the model from its bucket")
 
 
 @dataclass(frozen=True, slots=True)

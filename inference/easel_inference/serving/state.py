@@ -5,6 +5,11 @@
     pulse.json   twice a second: the stub's process id, the engine's heartbeat, how many requests it holds
     drain        made by the launcher: take no new requests
 
+Beside a replica with an emptyDir for its cache, the container that fetches its model says in that folder how it stands:
+
+    fetched      all is there
+    fetch.json   ErrorReport, while the last try failed
+
 Files and not sockets: the launcher must see a dead or hanging stub as such, and Triton's own readiness stays true
 for either. Each is written beside and renamed, so that a reader never sees half of one.
 """
@@ -35,10 +40,46 @@ class Pulse(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The folder of these files."""
-
+class _Folder:
     folder: Path
+
+    def _write(self, name: str, value: BaseModel) -> None:
+        beside = self.folder / f".{name}.{os.getpid()}"
+        beside.write_text(value.model_dump_json())
+        beside.replace(self.folder / name)
+
+    def _read(self, name: str, kind: type[Kind]) -> Kind | None:
+        try:
+            return kind.model_validate_json((self.folder / name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+
+class FetchState(_Folder):
+    """What the launcher may know of the container that fetches."""
+
+    def succeeded(self) -> None:
+        """All is there."""
+        (self.folder / "fetched").touch()
+        (self.folder / "fetch.json").unlink(missing_ok=True)
+
+    def failed(self, error: EaselError) -> None:
+        """A try failed; another one follows."""
+        self._write("fetch.json", error.to_report())
+
+    @property
+    def done(self) -> bool:
+        """Whether all is there."""
+        return (self.folder / "fetched").exists()
+
+    @property
+    def error(self) -> ErrorReport | None:
+        """Why the last try failed."""
+        return self._read("fetch.json", ErrorReport)
+
+
+class State(_Folder):
+    """The folder of the launcher's and the stub's files."""
 
     def clear(self) -> None:
         """Forget an earlier process."""
@@ -81,14 +122,3 @@ class State:
     def pulse(self) -> Pulse | None:
         """The last sign of life."""
         return self._read("pulse.json", Pulse)
-
-    def _write(self, name: str, value: BaseModel) -> None:
-        beside = self.folder / f".{name}.{os.getpid()}"
-        beside.write_text(value.model_dump_json())
-        beside.replace(self.folder / name)
-
-    def _read(self, name: str, kind: type[Kind]) -> Kind | None:
-        try:
-            return kind.model_validate_json((self.folder / name).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None

@@ -27,9 +27,8 @@ _CREATE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunC
 def trouble_of(raw: dict[str, Any]) -> Trouble | None:
     """The first thing that keeps a pod from running."""
     status = raw.get("status", {})
-    return _unschedulable(status) or next(
-        (found for container in status.get("containerStatuses", []) if (found := _waiting(container))), None
-    )
+    containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    return _unschedulable(status) or next((found for container in containers if (found := _waiting(container))), None)
 
 
 def _unschedulable(status: dict[str, Any]) -> Trouble | None:

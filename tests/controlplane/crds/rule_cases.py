@@ -48,6 +48,11 @@ NEEDS_CLIP = "video-to-video needs inputs.clip; other tasks take none"
 NEEDS_EXPAND = "outpaint needs parameters.expand; other tasks take none"
 CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent-to-video"
 CACHE = "a model or adapter at the root of this claim would have the cache in its folder; move it into a folder"
+OWN_CACHE = (
+    "a bucket's model in an emptyDir needs model.s3.credentialsSecretRef: with the pod's own identity the model's process "
+    "would have the rights of who fetches it"
+)
+KEYS = {"credentialsSecretRef": {"name": "models"}}
 ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, ControlNet and LoRA; StableDiffusionXL takes ControlNet and LoRA"
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
 HPA_ZERO = "engine HPA needs minReplicas of at least 1, since a HorizontalPodAutoscaler wakes no model from zero"
@@ -255,6 +260,34 @@ CREATING = [
         "a source in a bucket needs spec.cache, which it is fetched into",
         model(model={"source": "s3://models/sd"}, cache={"persistentVolumeClaim": "models"}),
         model(model={"source": "s3://models/sd"}),
+    ),
+    mdep(
+        "name exactly one cache: persistentVolumeClaim or emptyDir",
+        model(cache={"emptyDir": {"sizeLimit": "8Gi"}}),
+        model(cache={"emptyDir": {"sizeLimit": "8Gi"}, "persistentVolumeClaim": "models"}),
+    ),
+    mdep(
+        "name exactly one cache: persistentVolumeClaim or emptyDir",
+        model(cache={"persistentVolumeClaim": "models"}),
+        model(cache={}),
+    ),
+    mdep(
+        OWN_CACHE,
+        model(model={"source": "s3://models/sd", "s3": KEYS}, cache={"emptyDir": {"sizeLimit": "8Gi"}}),
+        model(model={"source": "s3://models/sd"}, cache={"emptyDir": {"sizeLimit": "8Gi"}}),
+    ),
+    mdep(
+        OWN_CACHE,
+        model(model={"source": "s3://models/sd"}, cache={"persistentVolumeClaim": "models"}),
+        model(
+            model={"source": "s3://models/sd", "s3": {"region": "eu-central-1"}},
+            cache={"emptyDir": {"sizeLimit": "8Gi"}},
+        ),
+    ),
+    mdep(
+        "gpuMemory needs gpus of at least 1",
+        model(resources={"gpus": 1, "gpuMemory": "22Gi"}),
+        model(resources={"gpuMemory": "22Gi"}),
     ),
     mdep(
         "model.s3 says how buckets are reached, and no source is in one: leave it out",

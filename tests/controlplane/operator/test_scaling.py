@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from easel_cluster import processes
 from easel_cluster.apionly import ApiServer
 from easel_cluster.prometheus import PrometheusProcess
+from operating.clock import Clock
 from operating.place import Place
 from operating.process import OperatorProcess, until
 from operating.rights import grant
@@ -73,10 +74,28 @@ class Scene:
 
 @pytest.fixture
 def scene(server: ApiServer, prometheus_program: Path, tmp_path: Path) -> Iterator[Scene]:
+    with staged(server, prometheus_program, tmp_path, {}) as made:
+        yield made
+
+
+@pytest.fixture
+def clock(tmp_path: Path, progress: Callable[[str], None]) -> Clock:
+    return Clock(tmp_path, progress)
+
+
+@pytest.fixture
+def jumping(server: ApiServer, prometheus_program: Path, tmp_path: Path, clock: Clock) -> Iterator[Scene]:
+    """A scene whose operator has that clock."""
+    with staged(server, prometheus_program, tmp_path, clock.environment) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def staged(server: ApiServer, prometheus_program: Path, tmp_path: Path, environment: dict[str, str]) -> Iterator[Scene]:
     place = new_place(server)
     http, port = processes.free_ports(2)
     settings = configuration(place, runtimeHttpPort=http, prometheusUrl=f"http://127.0.0.1:{port}")
-    operator = OperatorProcess(settings, grant(place, server.kubeconfig, tmp_path), tmp_path)
+    operator = OperatorProcess(settings, grant(place, server.kubeconfig, tmp_path), tmp_path, environment=environment)
     prometheus = PrometheusProcess(
         prometheus_program, tmp_path / "prometheus", port, [f"127.0.0.1:{settings['metricsPort']}"]
     )
@@ -173,6 +192,26 @@ def test_a_restarted_operator_takes_no_replica_of_work_that_it_has_not_seen_yet(
     scene.await_polls("each with an answer")
     assert scene.operator.metric("easel_scaling_active{") == 1.0
     assert (place.get("deployment", "studio") or {})["metadata"]["generation"] == version
+
+
+def test_a_clock_that_jumps_takes_no_replica_that_works_and_leaves_none_awake(jumping: Scene, clock: Clock) -> None:
+    place = jumping.place
+    place.model("studio", scaling=SCALING | {"idleSeconds": 30})
+    jumping.serve_all("studio", 1)
+    place.await_condition("mdep", "studio", "Ready", "True", "Serving")
+    place.job("mugs")
+    jumping.await_replicas("studio", 3)
+    jumping.serve_all("studio", 3)
+    place.await_condition("mdep", "studio", "Ready", "True", "Serving")
+    for jump in ("+1d", "-1d"):
+        clock.jump(jump)
+        jumping.await_polls(f"after {jump}")
+        assert jumping.replicas("studio") == 3, jump
+    clock.jump("+1d")
+    finish(place, "mugs")
+    until(lambda: (place.get("mdep", "studio") or {})["status"]["scaling"]["idleSince"], "idle")
+    clock.jump("+0")
+    jumping.await_replicas("studio", 0)
 
 
 def test_a_platforms_own_query_is_the_demand(scene: Scene) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from easel_cluster import debian, tools
+from easel_cluster import tools
 from easel_cluster.apionly import ApiServer
 from easel_cluster.toxiproxy import toxiproxy
+from operating.clock import Clock
 from operating.place import Place
 from operating.process import OperatorProcess, until
 from operating.rights import grant, through
@@ -109,19 +110,11 @@ def test_an_api_server_that_turns_every_request_away_is_waited_for(
 def test_a_clock_that_jumps_stops_nothing(
     place: Place, start: Start, progress: Callable[[str], None], tmp_path: Path
 ) -> None:
-    library = debian.unpacked_file("libfaketime", "usr/lib/*/faketime/libfaketime.so.1", progress)
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    faked = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    operator = start(place, environment=faked).ready().leads()
+    clock = Clock(tmp_path, progress)
+    operator = start(place, environment=clock.environment).ready().leads()
     generation = serving(place)
     for number, jump in enumerate(("+1d", "-1d", "+0")):
-        clock.write_text(jump)
+        clock.jump(jump)
         place.job(f"job-{number}")
         until(lambda name=f"job-{number}": place.get("job", name), f"the batch Job after {jump}")  # type: ignore[misc]  # bound at once
         assert operator.metric("easel_operator_leader") == 1.0

@@ -20,7 +20,18 @@ ROOT = Path(__file__).parents[3]
 RELEASES = sorted(path for path in (ROOT / "tests/released").iterdir() if path.is_dir())
 STATUSES: dict[str, Any] = {"GenerationJob": GenerationJobStatus, "ModelDeployment": ModelDeploymentStatus}
 
-EXPLAINED: dict[str, dict[str, str]] = {}
+EXPLAINED: dict[str, dict[str, str]] = {
+    "0.1.0-dev": {
+        "ModelDeployment.spec.cache: a new rule: name exactly one cache: persistentVolumeClaim or emptyDir": (
+            "the one field that there was had to be given"
+        ),
+        "ModelDeployment.spec: a new rule: a bucket's model in an emptyDir needs model.s3.credentialsSecretRef: with the pod's "
+        "own identity the model's process would have the rights of who fetches it": "of a field that there was not",
+        "ModelDeployment.spec: a new rule: a model or adapter at the root of this claim would have the cache in its folder; "
+        "move it into a folder": "the same rule, of a claim that may now be absent",
+        "ModelDeployment.spec: a new rule: gpuMemory needs gpus of at least 1": "of a field that there was not",
+    }
+}
 """By release: each break, as the comparison tells it, and why it is one that users can bear."""
 
 of_each_release = pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)

@@ -61,6 +61,14 @@ def fetches() -> list[Manifest]:
     return [fetch_job(model_view().identity, made, H100, settings)]
 
 
+def alone() -> list[Manifest]:
+    """A replica that fetches for itself: a container beside the runtime's has the keys, and the policy lets the pod reach the bucket."""
+    s3 = {"endpoint": "https://s3.example.org:9000", "credentialsSecretRef": {"name": "models"}}
+    model = {"source": "s3://models/stable-diffusion", "s3": s3}
+    resources = GPU["resources"] | {"gpuMemory": "22Gi"}
+    return models(GPU | {"model": model, "cache": {"emptyDir": {"sizeLimit": "30Gi"}}, "resources": resources})
+
+
 def scalers(**scaling: Any) -> list[Manifest]:
     made = Scaling.model_validate({"maxReplicas": 4, "minReplicas": 1, "targetBacklogSeconds": 90} | scaling)
     settings = configuration(prometheus_url="http://prometheus-operated.monitoring.svc:9090")
@@ -84,6 +92,7 @@ CASES = {
     "model-cpu": lambda: models({}),
     "model-gpu": lambda: models(GPU),
     "model-fetch": fetches,
+    "model-empty-dir": alone,
     "scaler-keda": lambda: scalers(engine="KEDA", minReplicas=0, idleSeconds=120),
     "scaler-hpa": lambda: scalers(engine="HPA")[:1],
     "job-s3": lambda: jobs({}),

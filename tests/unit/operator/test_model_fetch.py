@@ -79,6 +79,56 @@ def test_a_model_that_is_cached_is_served() -> None:
     assert said(decision)["Ready"] == ("Unknown", "Progressing")
 
 
+WEIGHTS = "Weights: denoisers=2567463684 others=902000000"
+
+
+def weighed(**resources: Any) -> ModelView:
+    """Fetched, with the size of its weights in the Job's last words."""
+    last = replace(ended(WEIGHTS), termination=Termination(0, "Completed", WEIGHTS))
+    return viewed(COMPLETE, made=spec(resources=resources), fetch_pods=(last,))
+
+
+def test_a_model_that_cannot_fit_is_refused_before_a_gpu_is_asked_for() -> None:
+    decision = decide(weighed(gpus=1, gpuMemory="6Gi"), environment())
+    assert applied(decision) == ["NetworkPolicy", "Service", "PodDisruptionBudget"]
+    assert said(decision)["Stalled"] == ("True", "InvalidInput")
+    message = status_of(decision)["lastFailure"]["message"]
+    assert message.startswith(
+        "spec.resources.gpuMemory: the model's weights do not fit into memory (found: 6,617 MiB of"
+    )
+    assert said(decide(weighed(memory="12Gi"), environment()))["ModelCached"] == ("False", "InvalidInput")
+
+
+@pytest.mark.parametrize("resources", [{"gpus": 1, "gpuMemory": "7Gi"}, {"gpus": 1}, {"memory": "13Gi"}])
+def test_a_model_that_may_fit_is_served(resources: dict[str, Any]) -> None:
+    decision = decide(weighed(**resources), environment())
+    assert "Deployment" in applied(decision)
+    assert said(decision)["ModelCached"] == ("True", "Fetched")
+
+
+def test_a_replica_with_a_cache_of_its_own_needs_no_job() -> None:
+    alone = spec(cache={"emptyDir": {"sizeLimit": "8Gi"}})
+    decision = decide(model_view(alone), environment())
+    assert applied(decision) == ["NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"]
+    assert "ModelCached" not in said(decision)
+    assert deleted(decide(replace(viewed(), spec=alone), environment())) == ["studio-fetch"], "of the claim before it"
+
+
+def test_what_such_a_replica_fetches_is_why_it_does_not_serve() -> None:
+    view = model_view(spec(cache={"emptyDir": {"sizeLimit": "8Gi"}}))
+    made = after(view, decide(view, environment()))
+    assert isinstance(made, ModelView)
+    settings = configuration()
+    template = runtime_hash(view.identity, view.spec, settings.runtime_profiles["default"], settings)  # type: ignore[arg-type]  # a spec, as made above
+    fetches = ErrorReport(reason="Loading", what="the replica fetches the model from its bucket")
+    for report, reason in ((fetches, "Loading"), (ErrorReport(reason="QuotaExhausted", what="full"), "QuotaExhausted")):
+        at_it = running("studio-0", runtime_hash=template, probe=NotLoaded(report))
+        counts = DeploymentCounts(current=True, replicas=1, updated=1)
+        decision = decide(replace(made, counts=counts, pods=(replace(at_it, ready=False),)), environment())
+        (told,) = (each for each in status_of(decision)["conditions"] if each["type"] == "Ready")
+        assert (told["reason"], told["message"]) == (reason, report.what)
+
+
 def test_while_a_changed_model_is_fetched_the_one_before_serves() -> None:
     before = model_view()
     view = after(before, decide(before, environment()))

@@ -50,6 +50,12 @@ def steady(replicas: int, seconds: float = 900) -> tuple[Recommendation, ...]:
     return tuple(Recommendation(NOW - number * POLL, replicas) for number in polls)
 
 
+def test_a_clock_that_was_put_back_delays_no_sleep() -> None:
+    tomorrow = NOW + timedelta(days=1)
+    verdict = scale(at_once(), seen(current=1, demand=0.0, work=Work(), idle_since=tomorrow))
+    assert verdict.idle_since == NOW
+
+
 def test_a_new_model_is_loaded_once() -> None:
     assert scale(scaling(), seen(current=None, work=Work(), demand=None)).replicas == 1
     assert scale(scaling(minReplicas=2), seen(current=None, work=Work(), demand=None)).replicas == 2

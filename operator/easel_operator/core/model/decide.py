@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Manifest
@@ -11,7 +13,8 @@ from easel_operator.core.manifests import matches, sealed
 from easel_operator.core.observed import ModelView, Problem
 from easel_operator.core.resources import DEPLOYMENTS
 
-from .deployment import deployment, runtime_hash
+from .deployment import DRAIN_SECONDS, deployment, runtime_hash
+from .draining import drain_seconds
 from .fetching import fetch
 from .networkpolicy import network_policy
 from .pdb import disruption_budget
@@ -64,21 +67,28 @@ def plan(view: ModelView, environment: Environment) -> tuple[ModelDeploymentSpec
 
 
 def children(
-    view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment, replicas: int | None
+    view: ModelView,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    environment: Environment,
+    replicas: int | None,
+    drains: int = DRAIN_SECONDS,
 ) -> tuple[Manifest, ...]:
     """Everything that serves the model; the policy first, so that no runtime is ever reachable without it."""
     configuration = environment.configuration
     return (
-        sealed(network_policy(view.identity, configuration)),
+        sealed(network_policy(view.identity, spec, configuration)),
         sealed(service(view.identity)),
         sealed(disruption_budget(view.identity)),
-        sealed(deployment(view.identity, spec, profile, configuration, replicas)),
+        sealed(deployment(view.identity, spec, profile, configuration, replicas, drains)),
     )
 
 
 def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, environment: Environment) -> Decision:
     wanted, fetched = wanted_replicas(view, spec, environment), fetch(view, spec, profile, environment)
-    manifests = children(view, spec, profile, environment, wanted.rendered)
+    hash_of = partial(runtime_hash, view.identity, spec, profile, environment.configuration)
+    drains = drain_seconds(view, spec, hash_of)
+    manifests = children(view, spec, profile, environment, wanted.rendered, drains)
     kept: tuple[Action, ...] = ()
     if not fetched.done:
         # The Deployment's template stays as it is, and its number does not.
@@ -89,8 +99,7 @@ def _serve(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, 
         manifests += (sealed(wanted.scaler),)
     # After a refusal the pass ends with the status; the children are tried again at the next one.
     changes = () if view.refusal else tuple(filter(None, (_change(view, manifest) for manifest in manifests)))
-    present = runtime_hash(view.identity, spec, profile, environment.configuration)
-    replicas = replication(view, wanted, fetched, present)
+    replicas = replication(view, wanted, fetched, hash_of(drains))
     written = _write(view, serving_status(view, spec, replicas, environment))
     return Decision(
         (() if view.refusal else wanted.first + kept + fetched.actions) + changes + written.actions,

@@ -17,21 +17,25 @@ from easel_operator.core.podtemplates import (
     claim_of,
     claims,
     container_security,
+    credentials,
     pod_security,
     scratch,
 )
 from easel_operator.core.resources import DEPLOYMENTS
 
+from .fetching import fetch_container, told_of
 from .metadata import GRPC_PORT, METRICS_PORT, child_metadata
+from .placement import cache_claims, placement
 
 CONTAINER = "runtime"
 DRAIN_SECONDS = 300
-"""How long a replica that stops may still work on what it has begun; what its steps say would take longer is handed back at once."""
+"""How long a replica that stops may at least still work on what it has begun; what its steps say would take longer is handed back at once."""
 EXIT_SECONDS = 30
 """How long Triton may take to end after that."""
 LOAD_SECONDS = 1800
 """How long a model may take to load before its container is started anew."""
 
+_BESIDE = {"name": "EASEL_BESIDE_REPLICA", "value": "yes"}
 _NOT_THE_RUNTIMES = {"replicas", "scaling", "rollout", "runtimeProfile"}
 """Fields that the runtime must not see: a change of them would replace every pod."""
 
@@ -42,9 +46,10 @@ def deployment(
     profile: RuntimeProfile,
     configuration: Configuration,
     replicas: int | None,
+    drain_seconds: int = DRAIN_SECONDS,
 ) -> Manifest:
     """Renders the Deployment; `replicas` None leaves their number to somebody else."""
-    template = _template(owner, spec, profile, configuration)
+    template = _template(owner, spec, profile, configuration, drain_seconds)
     return Manifest(
         DEPLOYMENTS,
         {
@@ -63,10 +68,14 @@ def deployment(
 
 
 def runtime_hash(
-    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+    owner: Identity,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    configuration: Configuration,
+    drain_seconds: int = DRAIN_SECONDS,
 ) -> str:
     """Hash that pods of this very template carry."""
-    return digest(_pod(owner, spec, profile, configuration))
+    return digest(_pod(owner, spec, profile, configuration, drain_seconds))
 
 
 def _rollout(strategy: RolloutStrategy) -> dict[str, int]:
@@ -80,9 +89,13 @@ def _rollout(strategy: RolloutStrategy) -> dict[str, int]:
 
 
 def _template(
-    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+    owner: Identity,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    configuration: Configuration,
+    drain_seconds: int,
 ) -> dict[str, Any]:
-    pod = _pod(owner, spec, profile, configuration)
+    pod = _pod(owner, spec, profile, configuration, drain_seconds)
     annotations = {
         labels.RUNTIME_HASH: digest(pod),
         "kubectl.kubernetes.io/default-container": CONTAINER,
@@ -91,29 +104,54 @@ def _template(
 
 
 def _pod(
-    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
+    owner: Identity,
+    spec: ModelDeploymentSpec,
+    profile: RuntimeProfile,
+    configuration: Configuration,
+    drain_seconds: int,
 ) -> dict[str, Any]:
     volumes = _volumes(spec)
+    beside, theirs = _fetcher(owner, spec, profile)
     return {
         # The runtime never talks to the API server.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "serviceAccountName": configuration.runtime_service_account,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + EXIT_SECONDS,
-        "containers": [_container(owner, spec, profile, configuration, volumes)],
-        "volumes": [volume.volume() for volume in volumes],
+        "terminationGracePeriodSeconds": drain_seconds + EXIT_SECONDS,
+        **({"initContainers": [beside]} if beside else {}),
+        "containers": [_container(spec, profile, configuration, volumes, drain_seconds)],
+        "volumes": [volume.volume() for volume in (*volumes, *theirs)],
         **placement(spec, profile),
         **({"runtimeClassName": profile.runtime_class_name} if profile.runtime_class_name else {}),
     }
 
 
+def _fetcher(
+    owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile
+) -> tuple[dict[str, Any] | None, list[Mounted]]:
+    """The container beside the runtime's that fills its emptyDir, and the volumes that it alone mounts: the runtime gets no key."""
+    if not spec.fetches_itself():
+        return None, []
+    theirs = [scratch("fetch-tmp", "/tmp", "1Gi"), *credentials(spec.model.s3)]  # noqa: S108 - an emptyDir of the pod's own
+    container = fetch_container(owner, profile, [*theirs, *_own_cache(spec)], told_of(spec))
+    # One that is started anew and never waited for: the runtime tells meanwhile how it stands.
+    return container | {"restartPolicy": "Always", "env": [*container["env"], _BESIDE]}, theirs
+
+
+def _own_cache(spec: ModelDeploymentSpec) -> list[Mounted]:
+    cache = spec.cache
+    if cache is None or cache.empty_dir is None:
+        return []
+    return [scratch("cache", f"{CLAIMS}/{cache.folder}", cache.empty_dir.size_limit)]
+
+
 def _container(
-    owner: Identity,
     spec: ModelDeploymentSpec,
     profile: RuntimeProfile,
     configuration: Configuration,
     volumes: list[Mounted],
+    drain_seconds: int,
 ) -> dict[str, Any]:
     http = configuration.runtime_http_port
     return {
@@ -121,7 +159,7 @@ def _container(
         "image": profile.image,
         "imagePullPolicy": profile.image_pull_policy,
         "command": ["python", "-m", "easel_inference.serving"],
-        "env": _environment(spec, profile, http),
+        "env": _environment(spec, profile, http, drain_seconds),
         "ports": [
             {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
@@ -137,7 +175,9 @@ def _container(
     }
 
 
-def _environment(spec: ModelDeploymentSpec, profile: RuntimeProfile, http: int) -> list[dict[str, Any]]:
+def _environment(
+    spec: ModelDeploymentSpec, profile: RuntimeProfile, http: int, drain_seconds: int
+) -> list[dict[str, Any]]:
     manifest = {key: value for key, value in spec.to_manifest().items() if key not in _NOT_THE_RUNTIMES}
     if s3 := manifest["model"].pop("s3", None):
         # It reaches no bucket; the endpoint is a part of the name that a fetched folder has.
@@ -145,7 +185,7 @@ def _environment(spec: ModelDeploymentSpec, profile: RuntimeProfile, http: int) 
     return [
         {"name": "EASEL_MODEL_DEPLOYMENT", "value": json.dumps(manifest, sort_keys=True, separators=(",", ":"))},
         {"name": "EASEL_HTTP_PORT", "value": str(http)},
-        {"name": "EASEL_DRAIN_SECONDS", "value": str(DRAIN_SECONDS)},
+        {"name": "EASEL_DRAIN_SECONDS", "value": str(drain_seconds)},
         {"name": "HF_HUB_OFFLINE", "value": "1"},
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
         *profile.env,
@@ -175,30 +215,17 @@ def _volumes(spec: ModelDeploymentSpec) -> list[Mounted]:
         scratch("shm", "/dev/shm", "1Gi", memory=True),  # noqa: S108 - an emptyDir of the pod's own
         *claims(
             (claim for source in sources if (claim := claim_of(source))),
-            [spec.cache.persistent_volume_claim] if spec.cache else [],
+            cache_claims(spec),
         ),
+        *_own_cache(spec),
     ]
 
 
 def _fetched(spec: ModelDeploymentSpec, volumes: list[Mounted]) -> list[dict[str, Any]]:
     """What was fetched, read-only over the cache that the runtime may write: it could put a model there that others load."""
-    if spec.cache is None or not spec.fetched_sources():
+    if spec.cache is None or spec.cache.empty_dir or not spec.fetched_sources():
         return []
-    (cache,) = (each for each in volumes if each.path == f"{CLAIMS}/{spec.cache.persistent_volume_claim}")
+    (cache,) = (each for each in volumes if each.path == f"{CLAIMS}/{spec.cache.folder}")
     return [
         cache.mount() | {"mountPath": f"{cache.path}/{FETCHED_FOLDER}", "subPath": FETCHED_FOLDER, "readOnly": True}
     ]
-
-
-def placement(spec: ModelDeploymentSpec, profile: RuntimeProfile) -> dict[str, Any]:
-    """Nodes that a replica may run on."""
-    product = spec.resources.gpu_product
-    selector = profile.node_selector | ({"nvidia.com/gpu.product": product} if product else {})
-    gpu = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    tolerations = [*profile.tolerations, *([gpu] if spec.resources.gpus else [])]
-    chosen: dict[str, Any] = {}
-    if selector:
-        chosen["nodeSelector"] = selector
-    if tolerations:
-        chosen["tolerations"] = tolerations
-    return chosen

@@ -1,6 +1,8 @@
 """The fetch Job: brings a model from a bucket into its cache before a replica, and a GPU, is asked for.
 
-Until it has, the Deployment stays as it is: a revision that cannot be fetched never takes down the one that serves.
+Until it has, the Deployment stays as it is: a revision that cannot be fetched never takes down the one that serves. Its last
+words are the size of the weights, so that a model that cannot fit is refused before a GPU is taken, too. Where the cache is
+an emptyDir there is no Job, and a container beside each replica does the same.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ from datetime import timedelta
 from typing import Any
 
 from easel_api.conditions import ConditionType
-from easel_api.errors import NotFound
+from easel_api.errors import InvalidInput, NotFound
 from easel_api.modeldeployment import ModelDeploymentSpec
+from easel_api.weights import declared, said, too_large
 from easel_operator.core import labels
 from easel_operator.core.actions import Action, Apply, Delete, Manifest
 from easel_operator.core.conditions import Says
 from easel_operator.core.configuration import Configuration, RuntimeProfile
 from easel_operator.core.decision import Environment, parse_timestamp
 from easel_operator.core.manifests import digest, sealed
-from easel_operator.core.observed import BatchJob, Child, Identity, ModelView, NotLoaded, Trouble
+from easel_operator.core.observed import BatchJob, Child, Identity, ModelView, NotLoaded, Pod, Trouble
 from easel_operator.core.parsing import batch_job_of
 from easel_operator.core.pods import last_words
 from easel_operator.core.podtemplates import (
@@ -33,8 +36,8 @@ from easel_operator.core.podtemplates import (
 )
 from easel_operator.core.resources import JOBS, Reference
 
-from .deployment import placement
 from .metadata import child_metadata
+from .placement import cache_claims, placement
 
 CONTAINER = "fetch"
 BACKOFF_LIMIT = 6
@@ -75,7 +78,7 @@ def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, e
     """What there is to do, and to say, about what a model has in a bucket."""
     child = view.children.get(JOBS.kind)
     ours = child if child and child.owner_uid == view.identity.uid else None
-    if not spec.fetched_sources():
+    if not spec.fetched_sources() or spec.fetches_itself():
         return Fetch(actions=_removed(view, ours))
     if child and not ours:
         message = f"a batch Job {child.name} is not this model's; the model waits until it is gone"
@@ -85,18 +88,20 @@ def fetch(view: ModelView, spec: ModelDeploymentSpec, profile: RuntimeProfile, e
             return _underway(view.refusal.reason, view.refusal.message, failed=True)
         manifest = sealed(fetch_job(view.identity, spec, profile, environment.configuration))
         return _underway(FETCHING, _from(spec), actions=(Apply(manifest),))
-    if ours.deleting or ours.body["metadata"].get("annotations", {}).get(labels.FETCHES) != digest(_told(spec)):
+    if ours.deleting or ours.body["metadata"].get("annotations", {}).get(labels.FETCHES) != digest(told_of(spec)):
         return _underway(FETCHING, "an earlier fetch Job ends", actions=_removed(view, ours))
     return _judged(view, spec, ours, environment)
 
 
 def _judged(view: ModelView, spec: ModelDeploymentSpec, child: Child, environment: Environment) -> Fetch:
     job = batch_job_of(child.body)
+    pods = sorted((pod for pod in view.fetch_pods if pod.owner_uid == child.uid), key=lambda pod: pod.created)
     if job.complete:
+        if error := _too_large(spec, pods):
+            return _underway(error.reason, str(error), failed=True)
         there = (Says(ConditionType.MODEL_CACHED, "True", "Fetched", "the cache holds the model"),)
         again, left = _again(view, child, job, environment) if _lost(view, spec) else ((), None)
         return Fetch(says=there, actions=again, look_again=left)
-    pods = sorted((pod for pod in view.fetch_pods if pod.owner_uid == child.uid), key=lambda pod: pod.created)
     said = [words for pod in pods if (words := last_words(pod))]
     if job.failure:
         why = said[-1] if said else job.failure
@@ -109,6 +114,13 @@ def _judged(view: ModelView, spec: ModelDeploymentSpec, child: Child, environmen
         return _underway("Suspended", f"somebody has suspended the Job {child.name}")
     earlier = f"; an earlier try ended with {said[-1].reason}: {said[-1].message}" if said else ""
     return _underway(FETCHING, f"{_from(spec)}{earlier}")
+
+
+def _too_large(spec: ModelDeploymentSpec, pods: list[Pod]) -> InvalidInput | None:
+    """Why no replica can hold what was fetched; None also where nobody says how much a replica has, or how large the model is."""
+    weights = next((found for pod in pods if pod.termination and (found := said(pod.termination.message))), None)
+    room = declared(spec)
+    return too_large(spec, weights, *room) if weights and room else None
 
 
 def _again(
@@ -159,7 +171,7 @@ def fetch_job(
     owner: Identity, spec: ModelDeploymentSpec, profile: RuntimeProfile, configuration: Configuration
 ) -> Manifest:
     """Renders the batch Job."""
-    told = _told(spec)
+    told = told_of(spec)
     return Manifest(
         JOBS,
         {
@@ -185,7 +197,7 @@ def fetch_job(
     )
 
 
-def _told(spec: ModelDeploymentSpec) -> dict[str, Any]:
+def told_of(spec: ModelDeploymentSpec) -> dict[str, Any]:
     """The part of a spec that says what is fetched."""
     manifest = spec.to_manifest()
     return {key: manifest[key] for key in ("model", "adapters", "cache") if key in manifest}
@@ -198,8 +210,8 @@ def _pod(
     configuration: Configuration,
     told: dict[str, Any],
 ) -> dict[str, Any]:
-    written = [spec.cache.persistent_volume_claim] if spec.cache else []
-    volumes = [scratch("tmp", "/tmp", "1Gi"), *credentials(spec.model.s3), *claims((), written)]  # noqa: S108 - an emptyDir of the pod's own
+    volumes = [scratch("tmp", "/tmp", "1Gi"), *credentials(spec.model.s3), *claims((), cache_claims(spec))]  # noqa: S108 - an emptyDir of the pod's own
+    placed = placement(spec, profile)
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -207,12 +219,12 @@ def _pod(
         "serviceAccountName": configuration.fetcher_service_account,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
-        "containers": [_container(owner, profile, volumes, told)],
+        "containers": [fetch_container(owner, profile, volumes, told)],
         "volumes": [volume.volume() for volume in volumes],
         # Where the replicas may run, since the claim may be bound to those nodes; beside one where it is mounted by one node at a
         # time. A GPU is not asked for.
-        **placement(spec, profile),
-        "affinity": _beside_replicas(owner),
+        **placed,
+        "affinity": placed.get("affinity", {}) | _beside_replicas(owner),
     }
 
 
@@ -225,9 +237,10 @@ def _beside_replicas(owner: Identity) -> dict[str, Any]:
     return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
-def _container(
+def fetch_container(
     owner: Identity, profile: RuntimeProfile, volumes: list[Mounted], told: dict[str, Any]
 ) -> dict[str, Any]:
+    """The container that fetches, in a Job or beside a replica."""
     environment = {
         "EASEL_MODEL_DEPLOYMENT": json.dumps(told, sort_keys=True, separators=(",", ":")),
         "EASEL_OWNER": owner.name,

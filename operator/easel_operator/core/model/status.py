@@ -100,9 +100,11 @@ class Replication:
         return next((pod.trouble for pod in self._waiting if pod.trouble), None) or made
 
     @property
-    def loading(self) -> bool:
-        """Whether a replica is at it."""
-        return any(pod.running and not pod.ready for pod in self.pods)
+    def loading(self) -> str:
+        """What a replica is at, as it says; empty when none is."""
+        at_it = [pod.probe for pod in self.pods if pod.running and not pod.ready]
+        told = (probe.report.what for probe in at_it if isinstance(probe, NotLoaded) and probe.report.reason == LOADING)
+        return next(told, "the runtime loads the model") if at_it else ""
 
 
 def _text(report: ErrorReport) -> str:
@@ -187,7 +189,7 @@ def _wait(view: ModelView, replicas: Replication) -> tuple[str, str]:
     if replicas.desired == 0:
         return "ScalingDown", f"{replicas.counts.replicas if replicas.counts else 0} replicas stop"
     if replicas.loading:
-        return LOADING, "the runtime loads the model"
+        return LOADING, replicas.loading
     return "Progressing", f"{replicas.ready} of {replicas.desired} replicas serve"
 
 

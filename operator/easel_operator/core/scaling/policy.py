@@ -113,7 +113,9 @@ def scale(scaling: Scaling, seen: Seen) -> Scale:
 def _idle_since(seen: Seen) -> datetime | None:
     if seen.work.items:
         return None
-    return seen.idle_since or (seen.now if seen.work.complete else None)
+    # A clock that was put back would else have the model rest only once it is where it was.
+    since = min(seen.idle_since, seen.now) if seen.idle_since else None
+    return since or (seen.now if seen.work.complete else None)
 
 
 def _asks(scaling: Scaling, seen: Seen, bounds: Bounds) -> bool:

@@ -147,6 +147,10 @@ SCALINGS: st.SearchStrategy[dict[str, Any] | None] = st.sampled_from(
 """Idle times are longer than any clock of a test turns."""
 
 
+ALONE = {
+    "model": {"source": "s3://models/sd15", "s3": {"credentialsSecretRef": {"name": "models"}}},
+    "cache": {"emptyDir": {"sizeLimit": "8Gi"}},
+}
 BUCKET = {"model": {"source": "s3://models/sd15"}, "cache": {"persistentVolumeClaim": "models"}}
 ENDS: st.SearchStrategy[list[dict[str, str]]] = st.sampled_from(
     [[], [{"type": "Complete"}], [{"type": "Failed", "reason": "PodFailurePolicy", "message": "said its controller"}]]
@@ -168,7 +172,7 @@ def fetched(draw: st.DrawFn, view: ModelView) -> ModelView:
 
 @st.composite
 def model_views(draw: st.DrawFn) -> ModelView:
-    scaling, source = draw(SCALINGS), draw(st.sampled_from([{}, {}, BUCKET]))
+    scaling, source = draw(SCALINGS), draw(st.sampled_from([{}, {}, BUCKET, ALONE]))
     scaled = {"scaling": scaling} if scaling else {"replicas": draw(st.integers(0, 3))}
     profile = draw(st.sampled_from(["default", "default", "unknown"]))
     view = model_view(model_spec(runtimeProfile=profile, **scaled, **source), refusal=draw(REFUSALS))
