@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from easel_api.errors import EaselError
@@ -17,9 +19,26 @@ TERMINATED = 128 + signal.SIGTERM
 def stopped_by_signals() -> threading.Event:
     """Set once SIGTERM or SIGINT comes."""
     stop = threading.Event()
+    told = setter(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: told())
     return stop
+
+
+def setter(event: threading.Event) -> Callable[[], None]:
+    """What sets an event from a signal handler.
+
+    `Event.set` takes a lock that the interrupted thread may hold, itself inside `wait` or in a handler, and then never comes
+    back. `SimpleQueue.put` may interrupt itself (docs.python.org, queue), so a thread hears of it there and sets the event.
+    """
+    told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def relay() -> None:
+        told.get()
+        event.set()
+
+    threading.Thread(target=relay, name="signals", daemon=True).start()
+    return lambda: told.put(None)
 
 
 def say_why(error: EaselError) -> None:

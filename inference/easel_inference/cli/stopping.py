@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from easel_api.errors import BackendFault, Cancelled, EaselError, ExitCode
+from easel_inference.ending import setter
 
 _WATCH_SECONDS = 0.5
 
@@ -23,6 +24,7 @@ class Stop:
         self.flag = threading.Event()
         self.error: EaselError | None = None
         self.interrupted = False
+        self._set = setter(self.flag)
 
     def because(self, error: EaselError) -> None:
         """Stops; the first reason counts."""
@@ -35,7 +37,7 @@ class Stop:
         if self.interrupted:
             os._exit(ExitCode.INTERRUPTED)  # the server dies with this process
         self.interrupted = True
-        self.flag.set()
+        self._set()
 
 
 @contextmanager

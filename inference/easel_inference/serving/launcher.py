@@ -19,9 +19,9 @@ import time
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from types import FrameType
 
 from easel_api.errors import BackendFault, EaselError, EnvironmentFault, ErrorReport, Stalled
+from easel_inference.ending import stopped_by_signals
 from easel_inference.engine.inspection import check
 
 from . import probes, tritonserver
@@ -71,8 +71,7 @@ class Launcher:
 
     def run(self) -> Exit:
         """Serve until told to stop; raises `EnvironmentFault` when it cannot even start."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
+        self._stop = stopped_by_signals()
         installation = tritonserver.find(self._environment)
         check_ports(self._settings)
         server = probes.serve(self, self._settings.bind, self._settings.http_port)
@@ -205,9 +204,6 @@ class Launcher:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pulse.pid, signal.SIGKILL)
         tritonserver.clean_shared_memory()
-
-    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop.set()
 
 
 def check_ports(settings: Settings) -> None:
