@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     MODEL_CACHED = "ModelCached"
     MODEL_LOADED = "ModelLoaded"
     AUTOSCALING_ACTIVE = "AutoscalingActive"
+    OFFERS_SERVED = "OffersServed"
     COMPLETE = "Complete"
     FAILED = "Failed"
     SUSPENDED = "Suspended"

@@ -7,7 +7,8 @@
     ├── NotFound            a named thing is not there: bucket, model, file                  (user, final)
     ├── AuthConfig          credentials are missing or refused                               (platform, final)
     ├── EnvironmentFault    this machine lacks something: port, disk, tool, root             (platform, final)
-    ├── QuotaExhausted      a budget, quota or disk is used up                               (platform, final)
+    ├── QuotaExhausted      a quota or disk is used up                                       (platform, final)
+    ├── BudgetSpent         what may be spent is spent                                       (user, final)
     ├── Transient           a passing fault: network, restart                                (backend, retry)
     │   ├── Throttled       asked to slow down                                               (backend, retry)
     │   ├── CapacityQueued  no room right now                                                (backend, retry)
@@ -113,6 +114,12 @@ class EnvironmentFault(EaselError):
     """This machine or cluster lacks something."""
 
     reason, blame, exit_code = "EnvironmentFault", "platform", ExitCode.ENVIRONMENT
+
+
+class BudgetSpent(EaselError):
+    """A budget, of a job or of a Provider, has no room for the call."""
+
+    reason, blame, exit_code = "BudgetSpent", "user", ExitCode.JOB_FAILED
 
 
 class QuotaExhausted(EaselError):

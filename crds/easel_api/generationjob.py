@@ -26,6 +26,7 @@ from .base import (
     Transition,
 )
 from .conditions import Condition
+from .offers import Money
 from .s3 import S3Access
 from .tasks import TAKES, Quality, Takes, Task, in_words
 from .uris import BUCKET_PATTERN, FILE_IN_CLUSTER, INPUT_PATTERN, no_climbing
@@ -40,6 +41,7 @@ KIND = KindInfo(
         Column("Phase", ".status.phase"),
         Column("Done", ".status.done"),
         Column("Backend", ".status.backend.modelDeployment"),
+        Column("Cost", ".status.cost.spent"),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
@@ -110,6 +112,20 @@ class Phase(StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
+
+
+class OnUnsupported(StrEnum):
+    """What becomes of a field that a provider cannot honour."""
+
+    REJECT = "Reject"
+    ADAPT = "Adapt"
+
+
+class Budget(ApiModel):
+    """What may be spent."""
+
+    max: Annotated[Money, Field(description="At most, over all items. A call that would exceed it is not made.")]
+    currency: Annotated[Literal["USD"], Field(description="Of the amount.")] = "USD"
 
 
 class BackendReference(ApiModel):
@@ -420,6 +436,24 @@ class GenerationJobSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            cel="has(self.backends) != has(self.generationClassName)",
+            message="name exactly one: backends or generationClassName",
+            holds=lambda spec: bool(spec.backends) != (spec.generation_class_name is not None),
+            path="backends",
+        ),
+        Rule(
+            cel="has(self.generationClassName) || !has(self.budget)",
+            message="budget is for jobs of a generationClassName, whose providers cost money",
+            holds=lambda spec: spec.budget is None or spec.generation_class_name is not None,
+            path="budget",
+        ),
+        Rule(
+            cel="has(self.generationClassName) || !has(self.onUnsupported)",
+            message="onUnsupported is for jobs of a generationClassName, whose providers honour fewer fields",
+            holds=lambda spec: spec.on_unsupported is None or spec.generation_class_name is not None,
+            path="onUnsupported",
+        ),
+        Rule(
             cel=f"self.task in {_WITHOUT_PROMPT} || (has(self.prompts) && self.prompts.size() > 0)",
             message=f"every task but {in_words(_WITHOUT_PROMPT)} needs prompts",
             holds=lambda spec: spec.task in _WITHOUT_PROMPT or bool(spec.prompts),
@@ -525,9 +559,29 @@ class GenerationJobSpec(ApiModel):
         Field(
             min_length=1,
             max_length=8,
-            description="Who may make it, in order of preference: the first that exists and can do the task.",
+            description="Who may make it, in order of preference: the first that exists and can do the task. Either these or generationClassName.",
         ),
-    ]
+    ] = []
+    generation_class_name: Annotated[
+        Name | None,
+        Immutable(),
+        Field(
+            description="Name of a GenerationClass, which says who may make it: the team's own models, or providers within policy and budget."
+        ),
+    ] = None
+    budget: Annotated[
+        Budget | None,
+        Immutable(),
+        Field(description="What providers may be paid for it. Default: what the class says, else no limit of its own."),
+    ] = None
+    on_unsupported: Annotated[
+        OnUnsupported | None,
+        Immutable(),
+        Field(
+            description="Reject: a provider that cannot honour a field that is set is not taken. Adapt: it may, and the manifest records "
+            "what was asked and what was delivered. Default: Reject."
+        ),
+    ] = None
     prompts: Annotated[
         list[Prompt],
         Immutable(),
@@ -645,6 +699,13 @@ class Progress(ApiModel):
     eta_seconds: Annotated[int | None, Field(ge=0, description="Estimated seconds to the end.")] = None
 
 
+class Cost(ApiModel):
+    """What providers were paid, or may have been where nobody heard of a call's end."""
+
+    spent: Annotated[Money, Field(description="At the prices that were known before the calls.")]
+    currency: Annotated[Literal["USD"], Field(description="Of the amount.")] = "USD"
+
+
 class ChosenBackend(ApiModel):
     """Who makes it and why."""
 
@@ -697,6 +758,7 @@ class GenerationJobStatus(ApiModel):
     items: Annotated[ItemCounts | None, Field(description="Items by state.")] = None
     done: Annotated[str, Field(max_length=16, description="Finished items of all, such as 12/16.")] = ""
     progress: Annotated[Progress | None, Field(description="How far the denoising is.")] = None
+    cost: Annotated[Cost | None, Field(description="What providers were paid.")] = None
     manifest: Annotated[str, Field(max_length=2048, description="Where the manifest of all results is.")] = ""
     artifacts: Annotated[
         list[Artifact],

@@ -6,14 +6,16 @@ different surfaces, and prices change, so that every figure has its source and t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from .base import ApiModel, ListSet, Rule
+from .base import PATTERN_WORDS, ApiModel, ListSet, Rule
 from .tasks import TAKES, Task
 
 
@@ -28,12 +30,17 @@ class WireFamily(StrEnum):
     VERTEX_LONG_RUNNING = "VertexLongRunning"
     VERTEX_INTERACTIONS = "VertexInteractions"
     OPENAI_IMAGES = "OpenAIImages"
+    AZURE_OPENAI_IMAGES = "AzureOpenAIImages"
     AZURE_ML_SCORE = "AzureMLScore"
     STABILITY_V2BETA = "StabilityV2Beta"
     RUNWAY_TASKS = "RunwayTasks"
     BFL_POLL = "BFLPoll"
     FAL_QUEUE = "FalQueue"
     REPLICATE_PREDICTIONS = "ReplicatePredictions"
+
+
+SPOKEN = frozenset({WireFamily.BEDROCK_INVOKE})
+"""Families that workers of this release have a client for."""
 
 
 class Honours(StrEnum):
@@ -86,26 +93,84 @@ class State(StrEnum):
     RETIRED = "Retired"
 
 
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
+MONEY_PATTERN = r"^[0-9]{1,6}([.][0-9]{1,6})?$"
+RATIO_PATTERN = r"^[0-9]{1,4}:[0-9]{1,4}$"
+TIER_PATTERN = r"^([1-9][0-9]{2,3}p|4k|(0[.]5|[1-8])K)$"
+PATTERN_WORDS.update(
+    {
+        CURRENCY_PATTERN: "Three letters of ISO 4217, such as USD.",
+        MONEY_PATTERN: 'An amount in quotes, such as "0.04".',
+        RATIO_PATTERN: "Width and height, such as 16:9.",
+        TIER_PATTERN: "A length of a side such as 2K, or a clip's lines such as 720p, or 4k.",
+    }
+)
+
+
+def in_words(amount: Decimal) -> str:
+    """`0.04` and `10`: exact, and without zeros that say nothing."""
+    return f"{amount.normalize():f}"
+
+
+def _quoted(value: object) -> object:
+    """As the API server takes it: a number without quotes has gone through a float somewhere."""
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(MONEY_PATTERN, value):
+        raise ValueError("must be an amount in quotes")
+    return Decimal(value)
+
+
 Money = Annotated[
-    Decimal, Field(ge=0, max_digits=12, decimal_places=6, allow_inf_nan=False), PlainSerializer(str, return_type=str)
+    Decimal,
+    BeforeValidator(_quoted),
+    Field(ge=0, max_digits=12, decimal_places=6, allow_inf_nan=False),
+    PlainSerializer(in_words, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": MONEY_PATTERN, "maxLength": 13}),
 ]
-"""An exact amount; money is never a float."""
+"""An exact amount; money is never a float, so that a manifest writes it in quotes."""
+
+
+class Keeps(StrEnum):
+    """What a provider keeps of prompts and results once it has answered."""
+
+    NOTHING = "Nothing"
+    LIMITED = "Limited"
+    """For a stated time, to detect abuse."""
+    TRAINING = "Training"
+    """And may train on them."""
+    UNKNOWN = "Unknown"
+
+
 Text = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class Price(ApiModel):
+class PriceRow(ApiModel):
     """What one unit costs, under conditions; a row with more conditions goes before one with fewer."""
 
-    amount: Money
-    per: Unit
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
-    size: Annotated[str, Field(max_length=32, description="Size tier or WIDTHxHEIGHT.")] | None = None
-    quality: Annotated[str, Field(max_length=32)] | None = None
-    resolution: Annotated[str, Field(max_length=32, description="Of a clip, as 720p.")] | None = None
-    audio: bool | None = None
-    tokens: Annotated[int, Field(ge=1, description="Tokens of one result under these conditions.")] | None = None
-    source: Text
-    checked_at: date
+    amount: Annotated[Money, Field(description="What one unit costs.")]
+    per: Annotated[Unit, Field(description="The unit. MillionTokens are those of what comes back.")]
+    currency: Annotated[
+        str, Field(pattern=CURRENCY_PATTERN, max_length=3, description="ISO 4217. A budget counts USD alone.")
+    ] = "USD"
+    size: Annotated[
+        str | None, Field(max_length=32, description="Holds for this size tier, or WIDTHxHEIGHT. Default: for any.")
+    ] = None
+    quality: Annotated[str | None, Field(max_length=32, description="Holds for this quality. Default: for any.")] = None
+    resolution: Annotated[
+        str | None, Field(max_length=32, description="Holds for clips of this resolution, as 720p. Default: for any.")
+    ] = None
+    audio: Annotated[bool | None, Field(description="Holds for clips with sound, or without. Default: for both.")] = (
+        None
+    )
+    tokens: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000_000,
+            description="Tokens of one result under these conditions; of MillionTokens alone. Default: unknown before the call.",
+        ),
+    ] = None
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -123,6 +188,13 @@ class Price(ApiModel):
         return {name: value for name, value in named.items() if value is not None}
 
 
+class Price(PriceRow):
+    """A row of the catalogue, with where and when it was read."""
+
+    source: Text
+    checked_at: date
+
+
 class Milestone(ApiModel):
     """A day in a model's life, as one source tells it. Sources differ: the earliest day counts, and all are kept."""
 
@@ -135,24 +207,34 @@ class Milestone(ApiModel):
 class FreeSize(ApiModel):
     """Any size within bounds, in pixels."""
 
-    multiple_of: Annotated[int, Field(ge=1, le=256)]
-    min_pixels: Annotated[int, Field(ge=1)]
-    max_pixels: Annotated[int, Field(ge=1)]
-    max_side: Annotated[int, Field(ge=1)] | None = None
-    max_ratio: Annotated[float, Field(ge=1)] | None = None
+    multiple_of: Annotated[int, Field(ge=1, le=256, description="Both sides are multiples of it, in pixels.")]
+    min_pixels: Annotated[int, Field(ge=1, le=2**30, description="Fewest pixels, width times height.")]
+    max_pixels: Annotated[int, Field(ge=1, le=2**30, description="Most pixels, width times height.")]
+    max_side: Annotated[int | None, Field(ge=1, le=65536, description="Longest side in pixels. Default: no limit.")] = (
+        None
+    )
+    max_ratio: Annotated[
+        float | None, Field(ge=1, le=100, description="Longer side by shorter, at most. Default: no limit.")
+    ] = None
 
 
 class Sizes(ApiModel):
     """The sizes that a model makes."""
 
     aspect_ratios: Annotated[
-        list[Annotated[str, Field(pattern="^[0-9]+:[0-9]+$")]], ListSet(), Field(max_length=32)
+        list[Annotated[str, StringConstraints(pattern=RATIO_PATTERN, max_length=9)]],
+        ListSet(),
+        Field(max_length=32, description="Shapes that it takes by name."),
     ] = []
     tiers: Annotated[
-        list[Annotated[str, Field(pattern="^([1-9][0-9]{2,3}p|4k|(0[.]5|[1-8])K)$")]], ListSet(), Field(max_length=8)
+        list[Annotated[str, StringConstraints(pattern=TIER_PATTERN, max_length=8)]],
+        ListSet(),
+        Field(
+            max_length=8,
+            description="Lengths of a side (2K), or lines of a clip (720p); the first is asked for where a job names no size.",
+        ),
     ] = []
-    """Names of the lengths of a side (`2K`), or of a clip's lines (`720p`); the first is asked for where a job names no size."""
-    free: FreeSize | None = None
+    free: Annotated[FreeSize | None, Field(description="Any size within these bounds.")] = None
 
 
 class Offer(ApiModel):
@@ -169,12 +251,12 @@ class Offer(ApiModel):
     max_prompt_characters: Annotated[int, Field(ge=1)] | None = None
     regions: Annotated[list[Annotated[str, Field(max_length=64)]], ListSet(), Field(max_length=64)] = []
     """Where it is served; none: the surface has no regions, or it was not found out."""
-    prices: Annotated[list[Price], Field(max_length=64)] = []
+    prices: Annotated[Sequence[PriceRow], Field(max_length=64)] = []
     """None: unknown, which is never zero."""
     lifecycle: Annotated[list[Milestone], Field(max_length=32)] = []
     successor: Text | None = None
     retention: Text | None = None
-    """What the provider keeps of prompts and results."""
+    """What the provider keeps of prompts and results, in words, where it differs from what the surface says."""
     licence: Text | None = None
     source: Text
     checked_at: date

@@ -7,7 +7,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from easel_api import GROUP, generationjob, modeldeployment
+from easel_api import GROUP, generationclass, generationjob, modeldeployment, provider
 
 from .render import custom_resource_definition, to_yaml
 
@@ -21,6 +21,8 @@ def rendered() -> dict[str, str]:
     kinds = (
         (modeldeployment.ModelDeployment, modeldeployment.KIND),
         (generationjob.GenerationJob, generationjob.KIND),
+        (provider.Provider, provider.KIND),
+        (generationclass.GenerationClass, generationclass.KIND),
     )
     return {f"{GROUP}_{info.plural}.yaml": to_yaml(custom_resource_definition(model, info)) for model, info in kinds}
 

@@ -30,6 +30,8 @@ def lower(schema: Schema, path: str = "") -> Schema:
     for key, value in schema.items():
         if key not in _KEPT and key not in _NOISE:
             _translate(lowered, key, value, path)
+    if lowered.get("properties") == {}:
+        del lowered["properties"]  # an API server drops it, and whoever applies it again would write it each time
     _check_type(lowered, path)
     _check_list(lowered, path)
     return map_children(lowered, lambda child, name: lower(child, f"{path}{name}"))

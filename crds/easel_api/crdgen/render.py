@@ -47,13 +47,17 @@ def custom_resource_definition(model: type[ApiModel], info: KindInfo) -> Schema:
 
 
 def _version(model: type[ApiModel], info: KindInfo) -> Schema:
+    optional = {
+        "selectableFields": [{"jsonPath": path} for path in info.selectable_fields],
+        "subresources": _subresources(model, info),
+    }
     return {
         "name": VERSION,
         "served": True,
         "storage": True,
         "additionalPrinterColumns": [_column(column) for column in info.columns],
-        "selectableFields": [{"jsonPath": path} for path in info.selectable_fields],
-        "subresources": _subresources(info),
+        # An API server drops what is empty, and whoever applies it again would write it each time.
+        **{name: value for name, value in optional.items() if value},
         "schema": {"openAPIV3Schema": _root_schema(model, info)},
     }
 
@@ -65,7 +69,9 @@ def _column(column: Column) -> Schema:
     return rendered | ({"priority": column.priority} if column.priority else {})
 
 
-def _subresources(info: KindInfo) -> Schema:
+def _subresources(model: type[ApiModel], info: KindInfo) -> Schema:
+    if "status" not in model.model_fields:
+        return {}
     if info.scale is None:
         return {"status": {}}
     spec_path, status_path = info.scale
@@ -74,8 +80,11 @@ def _subresources(info: KindInfo) -> Schema:
 
 def _root_schema(model: type[ApiModel], info: KindInfo) -> Schema:
     whole, described = json_schema(model), described_spec(model)
-    spec, status = lower(described, "spec"), lower(whole["properties"]["status"], "status")
-    if problems := unbounded(spec, "spec") + unbounded(status, "status", numbers=False):
+    spec = lower(described, "spec")
+    parts = {"spec": spec}
+    if "status" in whole["properties"]:
+        parts["status"] = lower(whole["properties"]["status"], "status")
+    if problems := unbounded(spec, "spec") + unbounded(parts.get("status", {}), "status", numbers=False):
         raise Unlowerable(info.kind, "fields without bounds: " + "; ".join(problems))
     if info.scale:
         # The one default that an API server must write: it answers no read of the scale subresource without the field.
@@ -86,7 +95,7 @@ def _root_schema(model: type[ApiModel], info: KindInfo) -> Schema:
             "type": "object",
             "description": whole["description"],
             "required": ["spec"],
-            "properties": _TYPE_META | {"spec": spec, "status": status},
+            "properties": _TYPE_META | parts,
             "x-kubernetes-validations": whole.get("x-kubernetes-validations", []),
         }
     )

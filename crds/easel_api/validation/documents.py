@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from easel_api import API_VERSION, GROUP
 from easel_api.base import ApiModel
+from easel_api.generationclass import GenerationClass
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
+from easel_api.provider import Provider
 from easel_api.schema import Schema, describe, described_spec, json_schema
 from easel_api.tasks import needed_for
 
@@ -24,11 +26,13 @@ from .semantics import model_problems, spec_problems
 from .source import Document, read
 from .typed import closest, to_problem
 
-Kind = type[GenerationJob] | type[ModelDeployment]
+Kind = type[GenerationJob] | type[ModelDeployment] | type[Provider] | type[GenerationClass]
 
 KINDS: dict[str, Kind] = {
     "GenerationJob": GenerationJob,
     "ModelDeployment": ModelDeployment,
+    "Provider": Provider,
+    "GenerationClass": GenerationClass,
 }
 
 
@@ -119,11 +123,17 @@ def _object(document: Document, kind: Kind, *, for_cluster: bool) -> Documents:
         return Documents(problems=tuple(problems))
     problems += rule_problems(parsed, place, for_cluster=for_cluster)
     problems += duplicates(data, schema, place)
-    if isinstance(parsed, GenerationJob):
-        problems += spec_problems(parsed.spec, place)
-        return Documents(jobs=(parsed,), problems=tuple(problems))
-    problems += model_problems(parsed.spec, place)
-    return Documents(models=(parsed,), problems=tuple(problems))
+    match parsed:
+        case GenerationJob():
+            problems += spec_problems(parsed.spec, place)
+            return Documents(jobs=(parsed,), problems=tuple(problems))
+        case ModelDeployment():
+            problems += model_problems(parsed.spec, place)
+            return Documents(models=(parsed,), problems=tuple(problems))
+        case Provider():
+            return Documents(providers=(parsed,), problems=tuple(problems))
+        case GenerationClass():
+            return Documents(classes=(parsed,), problems=tuple(problems))
 
 
 def _schema(kind: type[ApiModel]) -> Schema:
@@ -134,9 +144,8 @@ def _schema(kind: type[ApiModel]) -> Schema:
 
 def _same_names(documents: Documents, file: str) -> Iterator[Problem]:
     """Of two objects with one name in a file, the second would overwrite the first."""
-    objects: list[GenerationJob | ModelDeployment] = [*documents.jobs, *documents.models]
     seen: set[tuple[str, str | None, str]] = set()
-    for each in objects:
+    for each in documents.objects:
         identity = (each.kind, each.metadata.namespace, each.metadata.name)
         if identity in seen:
             what, fix = f"two of kind {each.kind} have this name", "Rename one"
@@ -148,7 +157,7 @@ def _impossible(documents: Documents) -> Iterator[Problem]:
     """Jobs for which every model they name is among the documents, and none can do the task or has an adapter."""
     for job in documents.jobs:
         named = [_models_named(reference.model_deployment, job, documents) for reference in job.spec.backends]
-        if all(named):
+        if named and all(named):
             models = [model for found in named for model in found]
             yield from _undoable(job, models)
             yield from _missing_adapters(job, models)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from easel_api.errors import InvalidInput
+from easel_api.generationclass import GenerationClass
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
+from easel_api.provider import Provider
 
 Loc = tuple[str | int, ...]
 """Where a value stands: names of fields and places in lists, as in `("spec", "prompts", 0, "text")`."""
@@ -58,13 +60,22 @@ class Documents:
 
     jobs: tuple[GenerationJob, ...] = ()
     models: tuple[ModelDeployment, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    classes: tuple[GenerationClass, ...] = ()
     problems: tuple[Problem, ...] = ()
     others: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> tuple[GenerationJob | ModelDeployment | Provider | GenerationClass, ...]:
+        """All of Easel's."""
+        return (*self.jobs, *self.models, *self.providers, *self.classes)
 
     def __add__(self, more: Documents) -> Documents:
         return Documents(
             self.jobs + more.jobs,
             self.models + more.models,
+            self.providers + more.providers,
+            self.classes + more.classes,
             self.problems + more.problems,
             self.others + more.others,
         )

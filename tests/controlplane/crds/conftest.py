@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from easel_cluster.apionly import ApiServer
 
 NAMESPACE = "contract"
-PLURALS = {"GenerationJob": "generationjobs", "ModelDeployment": "modeldeployments"}
+PLURALS = {
+    "GenerationJob": "generationjobs",
+    "ModelDeployment": "modeldeployments",
+    "Provider": "providers",
+    "GenerationClass": "generationclasses",
+}
 
 
 class Objects:
@@ -33,6 +39,9 @@ class Objects:
 
     def on_create(self, manifest: dict[str, Any]) -> str:
         """The refusal's text, or nothing when the server would take it."""
+        if manifest["kind"] == "GenerationClass":
+            where = {name: value for name, value in self._where(manifest).items() if name != "namespace"}
+            return self._refusal(self._objects.create_cluster_custom_object, body=manifest, **where)
         return self._refusal(self._objects.create_namespaced_custom_object, body=manifest, **self._where(manifest))
 
     def on_change(self, manifest: dict[str, Any]) -> str:
@@ -74,6 +83,10 @@ def installed(api_server: ApiServer) -> ApiServer:
         "wait", "--for=condition=Established", "crd", *(f"{each}.easel.dev" for each in PLURALS.values())
     )
     api_server.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    deadline = time.monotonic() + 60
+    # What is established is told to kubectl a moment later.
+    while api_server.kubectl.run("get", "easel", "-n", NAMESPACE).returncode:
+        assert time.monotonic() < deadline, "the API server tells nobody of Easel's kinds"
     return api_server
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api_manifests import Manifest, edited, job, model
+from api_manifests import Manifest, edited, generation_class, job, model, provider
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,82 @@ CREATING = [
 ]  # fmt: skip
 
 
+def prov(message: str, accepted: Manifest, refused: Manifest) -> Case:
+    return Case("Provider", message, accepted, refused)
+
+
+def gclass(message: str, accepted: Manifest, refused: Manifest) -> Case:
+    return Case("GenerationClass", message, accepted, refused)
+
+
+SECRET, IDENTITY = {"secretRef": {"name": "aws"}}, {"workloadIdentity": {}}
+
+
+ONE_OFFER = "stability.stable-image-core-v1:1"
+TOKENS = {"amount": "30", "per": "MillionTokens", "tokens": 1500}
+
+CREATING += [
+    gen(
+        "name exactly one: backends or generationClassName",
+        edited(edited(job(), "spec.backends", ...), "spec.generationClassName", "studio"),
+        job(generationClassName="studio"),
+    ),
+    gen("name exactly one: backends or generationClassName", job(), edited(job(), "spec.backends", ...)),
+    gen(
+        "budget is for jobs of a generationClassName, whose providers cost money",
+        edited(job(generationClassName="studio", budget={"max": "2.00"}), "spec.backends", ...),
+        job(budget={"max": "2.00"}),
+    ),
+    gen(
+        "onUnsupported is for jobs of a generationClassName, whose providers honour fewer fields",
+        edited(job(generationClassName="studio", onUnsupported="Adapt"), "spec.backends", ...),
+        job(onUnsupported="Adapt"),
+    ),
+    prov("name exactly one: secretRef or workloadIdentity", provider(), provider(credentials=SECRET | IDENTITY)),
+    prov(
+        "name exactly one: secretRef or workloadIdentity", provider(credentials=IDENTITY), provider(credentials={})
+    ),
+    prov(
+        "accounts of this family are spoken to in a region; name it",
+        edited(provider(family="OpenAIImages", offers=[{"model": "gpt-image-2"}]), "spec.region", ...),
+        edited(provider(), "spec.region", ...),
+    ),
+    prov(
+        "tokens are of a price per MillionTokens",
+        provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS]}]),
+        provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS | {"per": "Image"}]}]),
+    ),
+    prov(NAME, provider(), edited(provider(), "metadata.name", "a" * 53)),
+    gclass(
+        "name exactly one: modelDeployment or provider",
+        generation_class(backends=[{"provider": {"name": "bedrock-west"}, "models": [ONE_OFFER]}]),
+        generation_class(backends=[{"provider": {"name": "b"}, "modelDeployment": {"name": "studio-mini"}}]),
+    ),
+    gclass("name exactly one: modelDeployment or provider", generation_class(), generation_class(backends=[{}])),
+    gclass(
+        "models are those of a provider",
+        generation_class(backends=[{"provider": {"name": "bedrock-west"}, "models": [ONE_OFFER]}]),
+        generation_class(backends=[{"modelDeployment": {"name": "studio-mini"}, "models": [ONE_OFFER]}]),
+    ),
+    gclass(
+        "quality is that of a modelDeployment; a Provider says its offers' own",
+        generation_class(backends=[{"modelDeployment": {"name": "studio-mini"}, "quality": 2}]),
+        generation_class(backends=[{"provider": {"name": "bedrock-west"}, "quality": 2}]),
+    ),
+    gclass(
+        "queueWaitSeconds goes with QueueWaitAbove",
+        generation_class(fallback={"when": ["QueueWaitAbove"], "queueWaitSeconds": 30}),
+        generation_class(fallback={"when": ["QueueWaitAbove"]}),
+    ),
+    gclass(
+        "wakeSeconds goes with WakeTimeAbove",
+        generation_class(fallback={"when": ["WakeTimeAbove"], "wakeSeconds": 30}),
+        generation_class(fallback={"wakeSeconds": 30}),
+    ),
+    gclass(NAME, generation_class(), edited(generation_class(), "metadata.name", "a" * 53)),
+]  # fmt: skip
+
+
 def fixed(field: str, before: Manifest, refused: Manifest) -> Case:
     """A field that cannot change; the accepted change is one of `suspend`."""
     message = f"{field} cannot change once the object exists"
@@ -311,6 +387,15 @@ def optional(field: str, one: object, other: object, **spec: object) -> list[Cas
     """An optional field that cannot change, appear or go."""
     bare = job(**spec)
     first, second = edited(bare, f"spec.{field}", one), edited(bare, f"spec.{field}", other)
+    return [fixed(field, first, second), fixed(field, bare, first), fixed(field, first, bare)]
+
+
+def of_a_class(field: str, one: object, other: object) -> list[Case]:
+    """The same of a job that names a class; the class itself cannot appear or go without backends."""
+    bare = edited(job(generationClassName="studio"), "spec.backends", ...)
+    first, second = edited(bare, f"spec.{field}", one), edited(bare, f"spec.{field}", other)
+    if field == "generationClassName":
+        return [fixed(field, first, second), fixed(field, job(), bare), fixed(field, bare, job())]
     return [fixed(field, first, second), fixed(field, bare, first), fixed(field, first, bare)]
 
 
@@ -327,6 +412,9 @@ CHANGING = [
     fixed(
         "output", job(output={"store": {"s3": {"bucket": "art"}}}), job(output={"store": {"s3": {"bucket": "other"}}})
     ),
+    *of_a_class("generationClassName", "studio", "draft"),
+    *of_a_class("budget", {"max": "1.00"}, {"max": "2.00"}),
+    *of_a_class("onUnsupported", "Adapt", "Reject"),
     *optional("parameters", {"steps": 20}, {"steps": 21}),
     *optional("parameters", {"endSeed": 1}, {"endSeed": 2}, task="latent-to-video"),
     *optional("adapters", [{"name": "a"}], [{"name": "a", "weight": 0.5}]),

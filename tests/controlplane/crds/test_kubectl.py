@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from api_manifests import Manifest, edited, job, model
+from api_manifests import MATCHING, Manifest, edited, job, model, provider
 
 from easel_api.generationjob import MAX_ITEMS, GenerationJobStatus
 from easel_api.modeldeployment import ModelDeploymentStatus
+from easel_api.provider import ProviderStatus
 from easel_api.schema import Schema, json_schema
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def kubectl(installed: ApiServer, objects: Objects) -> Iterator[Run]:
-    """kubectl in a namespace with a running job, a job that nobody has seen yet, and their model."""
-    made = (job(), WAITING, model())
+    """kubectl in a namespace with a running job, a job that nobody has seen yet, their model, and a provider."""
+    made = (job(), WAITING, model(), provider())
     for manifest in made:
         objects.keep(manifest)
     objects.report(job(), RUNNING)
@@ -66,7 +67,7 @@ def table(text: str) -> tuple[list[str], dict[str, dict[str, str]]]:
 
 def test_jobs_are_listed_with_phase_progress_and_backend(kubectl: Run) -> None:
     columns, rows = table(kubectl("get", "gen"))
-    assert columns == ["NAME", "TASK", "PHASE", "DONE", "BACKEND", "AGE"]
+    assert columns == ["NAME", "TASK", "PHASE", "DONE", "BACKEND", "COST", "AGE"]
     mugs = {"NAME": "mugs", "TASK": "text-to-image", "PHASE": "Running", "DONE": "12/16", "BACKEND": "studio-mini"}
     assert {column: rows["mugs"][column] for column in mugs} == mugs
     assert rows["waiting"]["PHASE"] == ""
@@ -100,6 +101,7 @@ def test_the_category_lists_every_kind(kubectl: Run) -> None:
         "generationjob.easel.dev/mugs",
         "generationjob.easel.dev/waiting",
         "modeldeployment.easel.dev/studio-mini",
+        "provider.easel.dev/bedrock-west",
     }
 
 
@@ -166,7 +168,10 @@ def test_two_writers_share_a_status(kubectl: Run) -> None:
     )
 
 
-@pytest.mark.parametrize(("manifest", "status"), [(job(), GenerationJobStatus), (model(), ModelDeploymentStatus)])
+@pytest.mark.parametrize(
+    ("manifest", "status"),
+    [(job(), GenerationJobStatus), (model(), ModelDeploymentStatus), (provider(), ProviderStatus)],
+)
 def test_every_field_of_a_status_is_kept(kubectl: Run, manifest: Manifest, status: type[Any]) -> None:
     full = _filled(json_schema(status))
     name = f"{manifest['kind']}/{manifest['metadata']['name']}"
@@ -196,15 +201,15 @@ def test_explain_lists_the_whole_spec(installed: ApiServer) -> None:
 
 def _filled(schema: Schema) -> Any:
     """Some value for every field."""
-    if "enum" in schema:
-        return schema["enum"][0]
+    if "enum" in schema or "const" in schema:
+        return schema["enum"][0] if "enum" in schema else schema["const"]
     match schema["type"]:
         case "object":
             return {name: _filled(child) for name, child in schema["properties"].items()}
         case "array":
             return [_filled(schema["items"])]
         case "string":
-            return "x"
+            return MATCHING[schema["pattern"]][-1] if "pattern" in schema else "x"
         case "boolean":
             return True
         case _:

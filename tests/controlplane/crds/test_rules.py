@@ -6,11 +6,22 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from api_manifests import Manifest, broken, edited, fitting_jobs, job, jobs, model, models
+from api_manifests import (
+    Manifest,
+    broken,
+    classes,
+    edited,
+    fitting_jobs,
+    job,
+    jobs,
+    model,
+    models,
+    providers,
+)
 from hypothesis import HealthCheck, given, settings
 from rule_cases import BOUNDS, CHANGING, CREATING, MODEL_BOUNDS, TASK_BOUNDS, Case
 
-from easel_api import generationjob, modeldeployment
+from easel_api import generationclass, generationjob, modeldeployment, provider
 from easel_api.crdgen.render import custom_resource_definition
 from easel_api.schema import Schema
 from easel_api.validation import spec_problems, transition_problems, validate_text
@@ -23,6 +34,8 @@ pytestmark = pytest.mark.apiserver
 KINDS = {
     "GenerationJob": (generationjob.GenerationJob, generationjob.KIND),
     "ModelDeployment": (modeldeployment.ModelDeployment, modeldeployment.KIND),
+    "Provider": (provider.Provider, provider.KIND),
+    "GenerationClass": (generationclass.GenerationClass, generationclass.KIND),
 }
 
 
@@ -88,8 +101,14 @@ def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], o
 
 @pytest.mark.parametrize(
     "manifests",
-    [jobs, models, fitting_jobs(), broken(jobs), broken(fitting_jobs()), broken(models)],
-    ids=["job", "model", "fitting-job", "bad-job", "nearly-fitting-job", "bad-model"],
+    [
+        *(jobs, models, fitting_jobs(), providers, classes),
+        *(broken(jobs), broken(fitting_jobs()), broken(models), broken(providers), broken(classes)),
+    ],
+    ids=[
+        *("job", "model", "fitting-job", "provider", "class"),
+        *("bad-job", "nearly-fitting-job", "bad-model", "bad-provider", "bad-class"),
+    ],
 )
 def test_offline_and_the_api_server_agree_on_any_manifest(manifests: Any, objects: Objects) -> None:
     @settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck), database=None)

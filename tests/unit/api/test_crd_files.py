@@ -8,13 +8,18 @@ import pytest
 import yaml
 from pydantic import Field
 
-from easel_api import generationjob, modeldeployment
+from easel_api import generationclass, generationjob, modeldeployment, provider
 from easel_api.base import MAX_NAME, PATTERN_WORDS, ApiModel, KindInfo, ObjectMeta
 from easel_api.crdgen import __main__ as crdgen
 from easel_api.crdgen.render import custom_resource_definition, to_yaml
 from easel_api.schema import Schema, Unlowerable, described_spec
 
-KINDS = [(modeldeployment.ModelDeployment, modeldeployment.KIND), (generationjob.GenerationJob, generationjob.KIND)]
+KINDS = [
+    (modeldeployment.ModelDeployment, modeldeployment.KIND),
+    (generationjob.GenerationJob, generationjob.KIND),
+    (provider.Provider, provider.KIND),
+    (generationclass.GenerationClass, generationclass.KIND),
+]
 
 
 def test_golden_crds_match_the_models(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,8 +44,10 @@ def test_writing_is_idempotent_and_removes_kinds_that_are_gone(tmp_path: Path) -
     assert crdgen.main([], (tmp_path,)) == 0
     assert crdgen.main(["--check"], (tmp_path,)) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "easel.dev_generationclasses.yaml",
         "easel.dev_generationjobs.yaml",
         "easel.dev_modeldeployments.yaml",
+        "easel.dev_providers.yaml",
     ]
 
 

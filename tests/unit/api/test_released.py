@@ -22,6 +22,18 @@ STATUSES: dict[str, Any] = {"GenerationJob": GenerationJobStatus, "ModelDeployme
 
 EXPLAINED: dict[str, dict[str, str]] = {
     "0.1.0-dev": {
+        "GenerationJob.spec: a new rule: backends cannot change once the object exists": "the same, of a field that may be absent",
+        "GenerationJob.spec: a new rule: name exactly one: backends or generationClassName": "backends had to be given",
+        **{
+            f"GenerationJob.spec: a new rule: {rule}": "of a field that there was not"
+            for rule in (
+                "budget cannot change once the object exists",
+                "budget is for jobs of a generationClassName, whose providers cost money",
+                "generationClassName cannot change once the object exists",
+                "onUnsupported cannot change once the object exists",
+                "onUnsupported is for jobs of a generationClassName, whose providers honour fewer fields",
+            )
+        },
         "ModelDeployment.spec.cache: a new rule: name exactly one cache: persistentVolumeClaim or emptyDir": (
             "the one field that there was had to be given"
         ),

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from easel_api.base import NAME_PATTERN, OBJECT_NAME_PATTERN
+from easel_api.generationclass import GenerationClass
 from easel_api.generationjob import (
     CLIP_FORMATS,
     COLOUR_PATTERN,
@@ -24,6 +25,8 @@ from easel_api.modeldeployment import (
     PRODUCT_PATTERN,
     ModelDeployment,
 )
+from easel_api.offers import CURRENCY_PATTERN, MONEY_PATTERN, RATIO_PATTERN, TIER_PATTERN
+from easel_api.provider import DAY_PATTERN, HTTPS_PATTERN, MODEL_ID_PATTERN, Provider
 from easel_api.s3 import ENDPOINT_PATTERN, REGION_PATTERN
 from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
@@ -45,6 +48,13 @@ MATCHING: dict[str, list[str]] = {
     CLOCK_PATTERN: ["00:00", "23:59"],
     TIME_ZONE_PATTERN: ["Etc/UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"],
     PRODUCT_PATTERN: ["NVIDIA-H100-80GB-HBM3", "A"],
+    MONEY_PATTERN: ["0", "0.04", "999999.999999"],
+    RATIO_PATTERN: ["16:9", "1:1"],
+    TIER_PATTERN: ["720p", "4k", "2K", "0.5K"],
+    MODEL_ID_PATTERN: ["stability.stable-image-core-v1:1", "gpt-image-2", "fal-ai/flux/dev"],
+    HTTPS_PATTERN: ["https://bedrock.example.org", "https://10.0.0.1:8443/base"],
+    DAY_PATTERN: ["2026-11-28", "2026-11"],
+    CURRENCY_PATTERN: ["USD", "EUR"],
     DIGEST_PATTERN: ["sha256:" + "0a" * 32],
     BUCKET_PATTERN: ["art", "a.b-c", "a" * 63],
     INPUT_PATTERN: ["s3://art/in/mug.png", "pvc://claim/in/mug.png", "pvc://claim/../x", "file:///tmp/../mug.png"],
@@ -84,6 +94,32 @@ def model(**spec: Any) -> Manifest:
         "kind": "ModelDeployment",
         "metadata": {"name": "studio-mini"},
         "spec": {"model": {"source": "builtin://miniature"}} | spec,
+    }
+
+
+def provider(**spec: Any) -> Manifest:
+    """A small Provider, with these fields of its spec."""
+    return {
+        "apiVersion": "easel.dev/v1alpha1",
+        "kind": "Provider",
+        "metadata": {"name": "bedrock-west"},
+        "spec": {
+            "family": "BedrockInvoke",
+            "region": "us-west-2",
+            "credentials": {"secretRef": {"name": "aws"}},
+            "offers": [{"model": "stability.stable-image-core-v1:1"}],
+        }
+        | spec,
+    }
+
+
+def generation_class(**spec: Any) -> Manifest:
+    """A small GenerationClass, with these fields of its spec."""
+    return {
+        "apiVersion": "easel.dev/v1alpha1",
+        "kind": "GenerationClass",
+        "metadata": {"name": "studio"},
+        "spec": {"backends": [{"modelDeployment": {"name": "studio-mini"}}]} | spec,
     }
 
 
@@ -168,13 +204,15 @@ _BY_TYPE = {
 }
 
 
-def specs(kind: type[GenerationJob] | type[ModelDeployment]) -> st.SearchStrategy[Manifest]:
+def specs(kind: type[GenerationJob | ModelDeployment | Provider | GenerationClass]) -> st.SearchStrategy[Manifest]:
     """Specs that the schema of a kind allows; its rules may refuse them."""
     return values(json_schema(kind)["properties"]["spec"])
 
 
 jobs = specs(GenerationJob).map(lambda spec: job() | {"spec": spec})
 models = specs(ModelDeployment).map(lambda spec: model() | {"spec": spec})
+providers = specs(Provider).map(lambda spec: provider() | {"spec": spec})
+classes = specs(GenerationClass).map(lambda spec: generation_class() | {"spec": spec})
 
 FITTING = {
     "image": "image", "mask": "mask", "control": "control", "clip": "clip", "strength": "strength", "frames": "video",

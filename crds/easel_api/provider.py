@@ -1,0 +1,243 @@
+"""`Provider`: an account at a cloud that makes pictures or clips for money, written by the platform team."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, ListSet, ObjectMeta, Rule
+from .conditions import Condition
+from .offers import Honours, Keeps, Money, PriceRow, Sizes, State, WireFamily
+from .s3 import REGION_PATTERN, SecretReference
+from .tasks import Task
+
+KIND = KindInfo(
+    kind="Provider",
+    plural="providers",
+    singular="provider",
+    short_names=("prov",),
+    columns=(
+        Column("Family", ".spec.family"),
+        Column("Region", ".spec.region"),
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
+        Column("Today", ".status.spend.day.amount"),
+        Column("Month", ".status.spend.month.amount", priority=1),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+    selectable_fields=(".spec.family",),
+)
+
+HTTPS_PATTERN = r"^https://[^[:space:]@?#]+$"
+MODEL_ID_PATTERN = r"^[A-Za-z0-9][-_.:/A-Za-z0-9]*$"
+DAY_PATTERN = r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$"
+PATTERN_WORDS.update(
+    {
+        HTTPS_PATTERN: "https:// and a host, without user, password or query, such as https://bedrock.example.org.",
+        MODEL_ID_PATTERN: "Letters, digits, -, _, ., : and /, such as stability.stable-image-core-v1:1.",
+        DAY_PATTERN: "A day such as 2026-11-28, or a month such as 2026-11.",
+    }
+)
+
+IN_REGIONS = (
+    WireFamily.BEDROCK_INVOKE,
+    WireFamily.BEDROCK_ASYNC,
+    WireFamily.SAGEMAKER,
+    WireFamily.VERTEX_GENERATE_CONTENT,
+    WireFamily.VERTEX_PREDICT,
+    WireFamily.VERTEX_LONG_RUNNING,
+    WireFamily.VERTEX_INTERACTIONS,
+)
+"""Families whose accounts are spoken to in a region."""
+MAX_OFFERS = 32
+MAX_ACCOUNTS = 1024
+"""Jobs that may pay by one Provider at a time."""
+
+ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN, max_length=128)]
+
+
+class WorkloadIdentity(ApiModel):
+    """The identity of the worker's own service account: IRSA or Pod Identity, GKE's metadata server, Entra."""
+
+
+class Credentials(ApiModel):
+    """Who asks: exactly one of the two."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.secretRef) != has(self.workloadIdentity)",
+            message="name exactly one: secretRef or workloadIdentity",
+            holds=lambda credentials: (credentials.secret_ref is None) != (credentials.workload_identity is None),
+        ),
+    )
+
+    secret_ref: Annotated[
+        SecretReference | None,
+        Field(
+            description="Secret in the Provider's own namespace, mounted by workers alone. AWS: keys AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); others: API_KEY. ca.crt: the certificate authority of an endpoint of your own."
+        ),
+    ] = None
+    workload_identity: Annotated[
+        WorkloadIdentity | None, Field(description="The service account of the workers; write {}.")
+    ] = None
+
+
+class ProviderOffer(ApiModel):
+    """A model of the account. What is left out is the catalogue's; a model that is not in it needs its tasks."""
+
+    model: Annotated[ModelId, Field(description="The provider's own id of it.")]
+    tasks: Annotated[list[Task], ListSet(), Field(max_length=32, description="What it does.")] = []
+    honours: Annotated[
+        list[Honours], ListSet(), Field(max_length=16, description="Parameters of a job that it heeds.")
+    ] = []
+    sizes: Annotated[Sizes | None, Field(description="Sizes that it makes.")] = None
+    seconds: Annotated[
+        list[Annotated[int, Field(ge=1, le=600)]],
+        ListSet(),
+        Field(max_length=64, description="Lengths of clips that it makes."),
+    ] = []
+    max_prompt_characters: Annotated[
+        int | None,
+        Field(ge=1, le=1_000_000, description="Longest prompt that it takes. Default: what the catalogue says."),
+    ] = None
+    prices: Annotated[
+        list[PriceRow],
+        Field(max_length=16, description="What it costs this account, in place of the catalogue's rows."),
+    ] = []
+    quality: Annotated[
+        float, Field(ge=0, le=100, description="How good its pictures are, for the policy BestQuality; more is better.")
+    ] = 0
+
+
+class RateLimits(ApiModel):
+    """How much the account takes."""
+
+    requests_per_minute: Annotated[
+        int | None, Field(ge=1, le=100_000, description="Calls in a minute, of each job. Default: no limit.")
+    ] = None
+    max_concurrent: Annotated[
+        int,
+        Field(ge=1, le=16, description="Calls at once, of each job; a worker makes no more than 16 items at a time."),
+    ] = 8
+
+
+class SpendLimits(ApiModel):
+    """What may be spent at most, over all jobs. A call that would exceed it is not made."""
+
+    per_day: Annotated[Money | None, Field(description="In a day of UTC. Default: no limit.")] = None
+    per_month: Annotated[Money | None, Field(description="In a month of UTC. Default: no limit.")] = None
+    currency: Annotated[Literal["USD"], Field(description="Of the amounts.")] = "USD"
+
+
+class ProviderSpec(ApiModel):
+    """An account and what may be done with it."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!(self.family in {[family.value for family in IN_REGIONS]}) || has(self.region)",
+            message="accounts of this family are spoken to in a region; name it",
+            holds=lambda spec: spec.family not in IN_REGIONS or spec.region is not None,
+            path="region",
+        ),
+    )
+
+    family: Annotated[WireFamily, Field(description="How it is spoken to.")]
+    region: Annotated[
+        str | None,
+        Field(max_length=64, pattern=REGION_PATTERN, description="Region that is spoken to, where there are any."),
+    ] = None
+    endpoint: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            pattern=HTTPS_PATTERN,
+            description="URL in place of the provider's own, as of a private link.",
+        ),
+    ] = None
+    credentials: Annotated[Credentials, Field(description="Who asks.")]
+    offers: Annotated[
+        list[ProviderOffer],
+        ListMap(("model",)),
+        Field(min_length=1, max_length=MAX_OFFERS, description="Models that may be used, by id."),
+    ]
+    keeps: Annotated[
+        Keeps | None,
+        Field(
+            description="What this account's contract lets the provider keep of prompts and results, for a class's allow.keeps. Limited is for a "
+            "stated time, to detect abuse. Default: what the catalogue says."
+        ),
+    ] = None
+    limits: Annotated[RateLimits, Field(description="How much it takes.")] = RateLimits()
+    spend: Annotated[SpendLimits, Field(description="What may be spent.")] = SpendLimits()
+
+
+class OfferStatus(ApiModel):
+    """What is known of an offer today."""
+
+    model: Annotated[str, Field(max_length=128, description="Its id.")]
+    state: Annotated[State, Field(description="Where it is in its life.")]
+    message: Annotated[str | None, Field(max_length=512, description="When it goes, and what follows it.")] = None
+
+
+class Window(ApiModel):
+    """What was spent in a day or a month."""
+
+    name: Annotated[str, Field(max_length=10, pattern=DAY_PATTERN, description="Which, in UTC.")]
+    amount: Annotated[Money, Field(description="What was paid, in US dollars.")]
+
+
+class Account(ApiModel):
+    """What a job has paid, and what it may be about to pay for calls that are under way."""
+
+    holder: Annotated[str, Field(max_length=64, description="Uid of the GenerationJob.")]
+    job: Annotated[str, Field(max_length=128, description="NAMESPACE/NAME of it.")] = ""
+    worker: Annotated[
+        str, Field(max_length=32, description="Which of its workers keeps it; one that lost it pays no more.")
+    ] = ""
+    reserved: Annotated[Money, Field(description="What it may be about to pay, in US dollars.")] = Decimal(0)
+    paid: Annotated[Money, Field(description="What it has paid, which the windows hold, in US dollars.")] = Decimal(0)
+
+
+class Spend(ApiModel):
+    """The account's ledger. Workers write it, each change on top of the one before; nothing else may."""
+
+    day: Annotated[Window | None, Field(description="Today, or the last day on which there was any.")] = None
+    month: Annotated[Window | None, Field(description="This month, or the last with any.")] = None
+    accounts: Annotated[
+        list[Account],
+        ListMap(("holder",)),
+        Field(
+            max_length=MAX_ACCOUNTS,
+            description="Jobs that are not over; what is reserved counts as spent until it is settled.",
+        ),
+    ] = []
+
+
+class ProviderStatus(ApiModel):
+    """The observed state; `spend` is the workers', the rest the operator's."""
+
+    observed_generation: Annotated[int, Field(ge=0, description="metadata.generation that this status is about.")] = 0
+    conditions: Annotated[
+        list[Condition], ListMap(("type",)), Field(max_length=16, description="Ready, Stalled, OffersServed.")
+    ] = []
+    offers: Annotated[
+        list[OfferStatus],
+        ListMap(("model",)),
+        Field(max_length=MAX_OFFERS, description="What is known of each offer today."),
+    ] = []
+    spend: Annotated[Spend | None, Field(description="What was spent, and what may be about to be.")] = None
+
+
+class Provider(ApiModel):
+    """An account at a cloud that makes pictures or clips for money."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
+
+    api_version: Literal["easel.dev/v1alpha1"] = "easel.dev/v1alpha1"
+    kind: Literal["Provider"] = "Provider"
+    metadata: ObjectMeta
+    spec: ProviderSpec
+    status: ProviderStatus = ProviderStatus()
