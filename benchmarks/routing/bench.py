@@ -36,7 +36,7 @@ def backends() -> list[Backend]:
         body = {
             "model": f"model-{number}",
             "tasks": ["upscale" if number % 8 == 7 else "text-to-image"],
-            "prices": [{"amount": f"0.{number + 1:04}", "per": "Image", "source": "bench", "checkedAt": "2026-11-28"}],
+            "prices": [{"amount": f"0.{number + 1:04}", "per": "Image"}],
             "source": "bench",
             "checkedAt": "2026-11-28",
         }

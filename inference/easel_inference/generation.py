@@ -149,6 +149,21 @@ class Preview(_Neutral):
     steps: int
 
 
+class Submitted(_Neutral):
+    """A provider is about to be asked, for money: what hears of it keeps it before it returns, or raises."""
+
+    kind: Literal["submitted"] = "submitted"
+    backend: str
+    price: str
+    """What a result costs, in US dollars; empty: nobody knows."""
+
+
+class Withdrawn(_Neutral):
+    """The call ended, and nothing was made or billed."""
+
+    kind: Literal["withdrawn"] = "withdrawn"
+
+
 class Finished(_Neutral):
     """The result follows as the payload, encoded as asked. What is here was delivered, not asked."""
 
@@ -193,7 +208,7 @@ Event = Annotated[Accepted | StepDone | Preview | Finished | Failed, Field(discr
 class Message:
     """An event and the bytes that came with it (empty but for previews and results)."""
 
-    event: Accepted | StepDone | Preview | Finished | Failed
+    event: Accepted | StepDone | Preview | Submitted | Withdrawn | Finished | Failed
     payload: bytes = b""
 
     @property

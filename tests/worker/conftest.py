@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import sys
 import threading
 import time
 import uuid
@@ -15,6 +18,10 @@ import boto3
 import pytest
 import urllib3
 from botocore.config import Config
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from worker_pods import ACCOUNT, NAMESPACE, ROOT, Pods, objects_of
 
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.generationjob import S3Store as S3Reference
@@ -155,3 +162,30 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
 def eventually() -> Callable[..., None]:
     """Waits for a condition with a deadline."""
     return wait_until
+
+
+@pytest.fixture(scope="module")
+def account(api_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a kubelet would mount as the service account."""
+    kubectl, folder = api_server.kubectl, tmp_path_factory.mktemp("account")
+    for crd in sorted((ROOT / "crds").glob("*.yaml")):
+        kubectl("apply", "--server-side", "-f", str(crd))
+    kubectl("wait", "--for=condition=Established", "crd/generationjobs.easel.dev", "--timeout=60s")
+    kubectl.apply(*objects_of(NAMESPACE))
+    (folder / "token").write_text(kubectl("create", "token", ACCOUNT, "-n", NAMESPACE))
+    config = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    data = config["clusters"][0]["cluster"]["certificate-authority-data"]
+    (folder / "ca.crt").write_bytes(base64.b64decode(data))
+    return folder
+
+
+@pytest.fixture
+def pods(api_server: Any, account: Path, serving: Any, bucket: Any, tmp_path: Path) -> Iterator[Pods]:
+    (tmp_path / "account").symlink_to(account)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for name, value in bucket.environment.items():
+        (credentials / name).write_text(value)
+    made = Pods(api_server.kubectl, api_server.url, tmp_path, bucket, serving.endpoint)
+    yield made
+    made.kubectl("delete", "generationjobs", "--all", "-n", NAMESPACE, "--wait=false")

@@ -2,137 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from worker_pods import NAMESPACE, Pods
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.triton, pytest.mark.engine, pytest.mark.s3]
-
-ROOT = Path(__file__).parents[2]
-NAMESPACE = "worker-pod"
-ACCOUNT = "easel-worker"
-RIGHTS = [
-    {"apiGroups": ["easel.dev"], "resources": ["generationjobs"], "verbs": ["get"]},
-    {"apiGroups": ["easel.dev"], "resources": ["generationjobs/status"], "verbs": ["patch"]},
-]
-
-
-def objects_of(namespace: str) -> list[dict[str, Any]]:
-    """The namespace with the worker's account and exactly its rights."""
-    rbac, metadata = "rbac.authorization.k8s.io", {"name": ACCOUNT, "namespace": namespace}
-    role_reference = {"apiGroup": rbac, "kind": "Role", "name": ACCOUNT}
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": RIGHTS},
-        {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": metadata, "roleRef": role_reference,
-         "subjects": [subject]},
-    ]  # fmt: skip
-
-
-@dataclass
-class Pods:
-    """What a kubelet would give a worker pod."""
-
-    kubectl: Any
-    url: str
-    folder: Path
-    bucket: Any
-    endpoint: str
-
-    def job(self, name: str, **spec: Any) -> dict[str, Any]:
-        """A GenerationJob on the API server, writing to the bucket."""
-        store = {"s3": {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}}
-        fields = {
-            "task": "text-to-image",
-            "backends": [{"modelDeployment": "studio-mini"}],
-            "prompts": [{"text": "a blue mug on grass, front view"}],
-            "parameters": {"steps": 2, "seeds": [31, 32, 33]},
-            "output": {"store": store},
-        } | spec
-        manifest = {
-            "apiVersion": "easel.dev/v1alpha1",
-            "kind": "GenerationJob",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": fields,
-        }
-        self.kubectl.apply(manifest)
-        return self.read(name)
-
-    def read(self, name: str) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", "generationjob", name, "-n", NAMESPACE, "-o", "json"))
-
-    def status(self, name: str) -> dict[str, Any]:
-        return self.read(name).get("status", {})
-
-    def start(self, job: dict[str, Any], **environment: str) -> subprocess.Popen[str]:
-        server = urlsplit(self.url)
-        settings = {
-            "EASEL_JOB_NAME": job["metadata"]["name"],
-            "EASEL_JOB_NAMESPACE": NAMESPACE,
-            "EASEL_JOB_UID": job["metadata"]["uid"],
-            "EASEL_ENDPOINT": self.endpoint,
-            "EASEL_SERVICE_ACCOUNT_DIR": str(self.folder / "account"),
-            "EASEL_CREDENTIALS_DIR": str(self.folder / "credentials"),
-            "EASEL_TERMINATION_LOG": str(self.folder / "termination-log"),
-            "KUBERNETES_SERVICE_HOST": server.hostname or "",
-            "KUBERNETES_SERVICE_PORT": str(server.port),
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "easel_inference.jobs"],
-            env={**os.environ, **settings, **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, job: dict[str, Any], **environment: str) -> tuple[int, str]:
-        """Exit code and log of a worker's whole life."""
-        process = self.start(job, **environment)
-        _, log = process.communicate(timeout=120)
-        assert "Traceback" not in log
-        return process.returncode, log
-
-    @property
-    def last_words(self) -> str:
-        return (self.folder / "termination-log").read_text()
-
-
-@pytest.fixture(scope="module")
-def account(api_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a kubelet would mount as the service account."""
-    kubectl, folder = api_server.kubectl, tmp_path_factory.mktemp("account")
-    for crd in sorted((ROOT / "crds").glob("*.yaml")):
-        kubectl("apply", "--server-side", "-f", str(crd))
-    kubectl("wait", "--for=condition=Established", "crd/generationjobs.easel.dev", "--timeout=60s")
-    kubectl.apply(*objects_of(NAMESPACE))
-    (folder / "token").write_text(kubectl("create", "token", ACCOUNT, "-n", NAMESPACE))
-    config = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    data = config["clusters"][0]["cluster"]["certificate-authority-data"]
-    (folder / "ca.crt").write_bytes(base64.b64decode(data))
-    return folder
-
-
-@pytest.fixture
-def pods(api_server: Any, account: Path, serving: Any, bucket: Any, tmp_path: Path) -> Iterator[Pods]:
-    (tmp_path / "account").symlink_to(account)
-    credentials = tmp_path / "credentials"
-    credentials.mkdir()
-    for name, value in bucket.environment.items():
-        (credentials / name).write_text(value)
-    made = Pods(api_server.kubectl, api_server.url, tmp_path, bucket, serving.endpoint)
-    yield made
-    made.kubectl("delete", "generationjobs", "--all", "-n", NAMESPACE, "--wait=false")
 
 
 def test_a_job_is_worked_off_and_its_status_says_so(pods: Pods) -> None:
@@ -231,7 +109,7 @@ def test_a_job_that_is_gone_or_another_is_not_worked_on(pods: Pods) -> None:
     assert (code, "deleted and made anew" in log) == (2, True)
     pods.kubectl("delete", "generationjob", "gone", "-n", NAMESPACE)
     code, log = pods.run(job)
-    assert (code, "the job is gone" in log) == (2, True)
+    assert (code, "it is gone" in log) == (2, True)
     assert pods.bucket.objects() == {}
 
 

@@ -27,6 +27,8 @@ class _Recorded(BaseModel):
 class ItemState(StrEnum):
     """How far an item is."""
 
+    SUBMITTED = "Submitted"
+    """A provider was asked for it, and nobody has heard of the end."""
     STORING = "Storing"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -85,6 +87,15 @@ class Delivered(_Recorded):
     """True when the engine still held the result of an earlier attempt and made nothing again."""
 
 
+class Adapted(_Recorded):
+    """A field that a provider was asked for otherwise."""
+
+    field: str
+    asked: str
+    resolved: str
+    """Empty: it was left out."""
+
+
 class ManifestItem(_Recorded):
     """One item."""
 
@@ -99,6 +110,12 @@ class ManifestItem(_Recorded):
     error: ErrorReport | None = None
     attempts: int = 0
     backend: str = ""
+    cost: str | None = None
+    """What a provider was paid, or may have been, in US dollars; null: none was asked, empty: nobody knows how much."""
+    adapted: tuple[Adapted, ...] = ()
+    """Fields that were not made as they were asked for, where the job allows that."""
+    passed_over: dict[str, str] = {}
+    """Backends of the class that did not make it, and why."""
 
 
 class InputDigests(_Recorded):

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from threading import Event as Flag
 from typing import Protocol
 
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
+from easel_inference.routing.plan import Refused
+from easel_inference.routing.request import Resolved
 
 OnEvent = Callable[[Message], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a provider was asked for, and what it costs."""
+
+    resolved: Resolved
+    price: Decimal | None
+    """In US dollars; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +31,10 @@ class Result:
     finished: Finished
     payload: bytes
     backend: str
+    paid: Paid | None = None
+    """Of a provider."""
+    passed_over: tuple[Refused, ...] = ()
+    """Backends of the class that did not make it."""
 
 
 class Backend(Protocol):

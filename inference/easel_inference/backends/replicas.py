@@ -109,6 +109,12 @@ class ReplicaSet:
                 self._replicas.setdefault(address, _Replica())
             self._changed.notify_all()
 
+    def serves(self) -> bool:
+        """Whether there is a replica that an item can be sent to now."""
+        with self._changed:
+            now = self._clock()
+            return any(replica.listed and replica.rests_until <= now for replica in self._replicas.values())
+
     @contextlib.contextmanager
     def lease(self, work: float, stop: threading.Event) -> Iterator[Lease]:
         """The least busy replica for an item of that much work; waits for one to be there.

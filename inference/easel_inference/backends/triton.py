@@ -21,7 +21,17 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
-from easel_api.errors import BackendFault, BadOutput, Cancelled, EaselError, ErrorReport, HandedBack, Stalled, Transient
+from easel_api.errors import (
+    BackendFault,
+    BadOutput,
+    Cancelled,
+    CapacityQueued,
+    EaselError,
+    ErrorReport,
+    HandedBack,
+    Stalled,
+    Transient,
+)
 from easel_inference.generation import Accepted, Failed, Finished, GenerationRequest, Inputs, Message
 from easel_inference.serving import wire
 
@@ -66,14 +76,18 @@ class _Refused(Exception):  # never leaves this module
 class TritonBackend:
     """Makes items on all ready replicas of a model."""
 
-    def __init__(self, replicas: ReplicaSet, name: str, settings: TritonSettings | None = None) -> None:
-        """`name` is what the manifest calls this backend."""
-        self._replicas, self._name = replicas, name
+    def __init__(
+        self, replicas: ReplicaSet, name: str, settings: TritonSettings | None = None, *, waits: bool = True
+    ) -> None:
+        """`name` is what the manifest calls this backend; one that does not wait raises `CapacityQueued` without a replica."""
+        self._replicas, self._name, self._waits = replicas, name, waits
         self._settings = settings or TritonSettings()
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`."""
         while True:
+            if not self._waits and not self._replicas.serves():
+                raise CapacityQueued("the model has no replica that serves", where=self._name)
             with self._replicas.lease(work(request), stop) as lease:
                 try:
                     return self._generate_on(lease, request, inputs, on_event, stop)

@@ -11,13 +11,14 @@ import yaml
 from pydantic import Field
 
 from easel_api.base import ApiModel
-from easel_api.offers import Offer, Text, WireFamily
+from easel_api.offers import Keeps, Offer, Price, Text, WireFamily
 
 
 class Row(Offer):
     """An offer, and the wire family that speaks to it; None: it was retired before any was written."""
 
     family: WireFamily | None = None
+    prices: Annotated[list[Price], Field(max_length=64)] = []
 
 
 class Absent(ApiModel):
@@ -31,6 +32,7 @@ class Surface(ApiModel):
     """A provider's API: its models die, and are priced, apart from those of any other."""
 
     title: Text
+    keeps: Keeps = Keeps.UNKNOWN
     retention: Text | None = None
     """What it keeps of prompts and results, unless a row says otherwise."""
     checked_at: date

@@ -69,6 +69,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from .validate import validate
 
             return validate(options.files, local=options.local)
+        case "explain":
+            from .explain import explain
+
+            return explain(options.files)
         case "compare":
             from .compare import compare
 
@@ -105,6 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is stdin")
     validate.add_argument(
         "--local", action="store_true", help="as easel run takes them: file:// and a job without a store are fine"
+    )
+    explain = _command(
+        commands, "explain", "say who would make a job of a class, at what price, and why no other would"
+    )
+    explain.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="YAML with a GenerationJob, its GenerationClass, and the Providers and ModelDeployments it names; - is stdin",
     )
     _command(commands, "doctor", "say what this machine lacks for easel run")
     compare = _command(commands, "compare", "say which cloud models do a task, at what price and for how long still")

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import InvalidInput
+from easel_api.generationclass import GenerationClass
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from easel_api.provider import Provider
 from easel_api.validation import Problem, load_documents, validate_text
 
 _FILE = "file://"
+
+Object = GenerationJob | ModelDeployment | Provider | GenerationClass
 
 
 class Problems(InvalidInput):
@@ -33,8 +37,15 @@ class Documents:
     jobs: tuple[GenerationJob, ...]
     models: dict[str, ModelDeployment]
     folders: dict[tuple[str, str], Path]
+    providers: dict[str, Provider]
+    classes: dict[str, GenerationClass]
 
-    def folder_of(self, thing: GenerationJob | ModelDeployment) -> Path:
+    @property
+    def objects(self) -> list[Object]:
+        """All of them, jobs last."""
+        return [*self.models.values(), *self.providers.values(), *self.classes.values(), *self.jobs]
+
+    def folder_of(self, thing: Object) -> Path:
         """Folder of the file that the object was in."""
         return self.folders.get((thing.kind, thing.metadata.name), Path())
 
@@ -59,7 +70,13 @@ def load(files: Sequence[str], *, for_cluster: bool) -> Documents:
     found = sum(texts, load_documents(paths, for_cluster=for_cluster))
     if found.problems:
         raise Problems(found.problems)
-    return Documents(found.jobs, {model.metadata.name: model for model in found.models}, _folders(paths))
+    return Documents(
+        found.jobs,
+        {model.metadata.name: model for model in found.models},
+        _folders(paths),
+        {provider.metadata.name: provider for provider in found.providers},
+        {each.metadata.name: each for each in found.classes},
+    )
 
 
 def _folders(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
@@ -67,7 +84,6 @@ def _folders(paths: Sequence[Path]) -> dict[tuple[str, str], Path]:
     folders: dict[tuple[str, str], Path] = {}
     for path in paths:
         alone = load_documents([path], for_cluster=False)
-        objects: list[GenerationJob | ModelDeployment] = [*alone.jobs, *alone.models]
-        for each in objects:
+        for each in alone.objects:
             folders[each.kind, each.metadata.name] = path.parent
     return folders

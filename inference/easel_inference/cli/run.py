@@ -60,7 +60,7 @@ def run(files: Sequence[str], out: str | None) -> ExitCode:
 
 def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
     """The first backend of the job that the files have, that can do the task and has the adapters."""
-    names = [reference.model_deployment or "" for reference in job.spec.backends]
+    names = [reference.model_deployment or "" for reference in job.spec.backends] or _own_of_class(job, documents)
     found = [documents.models[name] for name in names if name in documents.models]
     if not found:
         raise NotFound(
@@ -88,6 +88,27 @@ def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
             fix="Add it to spec.adapters of the ModelDeployment",
         )
     return equipped[0]
+
+
+def _own_of_class(job: GenerationJob, documents: Documents) -> list[str]:
+    """The team's own models of a job's class: a provider is asked in a cluster alone, where a ledger keeps what is paid."""
+    name = job.spec.generation_class_name or ""
+    if name not in documents.classes:
+        raise NotFound(
+            "no GenerationClass of that name is in the files",
+            where=f"{job.metadata.name}: spec.generationClassName",
+            found=name,
+            fix="Add it to the file or name a second file",
+        )
+    names = [each.model_deployment.name for each in documents.classes[name].spec.backends if each.model_deployment]
+    if not names:
+        raise Unsupported(
+            "the class has no ModelDeployment, and providers are asked in a cluster alone",
+            where=f"{job.metadata.name}: spec.generationClassName",
+            found=name,
+            fix="easel explain says what a provider would cost",
+        )
+    return names
 
 
 def _run_one(

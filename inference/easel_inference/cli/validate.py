@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easel_api.errors import ExitCode
-from easel_api.generationjob import GenerationJob
-from easel_api.modeldeployment import ModelDeployment
 from easel_api.validation import Problem
 
 from .manifests import Problems, load
@@ -18,10 +16,9 @@ def validate(files: Sequence[str], *, local: bool) -> ExitCode:
         found = load(files, for_cluster=not local)
     except Problems as problems:
         raise _with_hint(problems, files, local=local) from None
-    objects: list[GenerationJob | ModelDeployment] = [*found.models.values(), *found.jobs]
-    for each in objects:
+    for each in found.objects:
         print(f"{each.kind} {each.metadata.name}: ok")
-    if not objects:
+    if not found.objects:
         print("nothing of easel.dev in it")
     return ExitCode.DONE
 

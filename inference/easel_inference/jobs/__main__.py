@@ -1,7 +1,7 @@
 """The entry point of a worker pod.
 
 Environment: EASEL_JOB_NAME, EASEL_JOB_NAMESPACE, EASEL_JOB_UID, EASEL_ENDPOINT (HOST:PORT of the model's headless
-Service), EASEL_PRIORITY (of its steps in the engine, 0 when unset). Exit codes: 0 all done, 1 failed for good, 2 the input is wrong, 3 the environment is; the batch Job takes these
+Service; empty where a class has no own model), EASEL_PRIORITY (of its steps in the engine, 0 when unset). Exit codes: 0 all done, 1 failed for good, 2 the input is wrong, 3 the environment is; the batch Job takes these
 as final. Anything else, 143 after SIGTERM among it, is started again and goes on where it stopped.
 """
 
@@ -13,12 +13,12 @@ import sys
 import threading
 import time
 
-from easel_api.errors import Cancelled, EaselError, ExitCode
+from easel_api.errors import Cancelled, EaselError, EnvironmentFault, ExitCode
 from easel_api.generationjob import GenerationJob
 from easel_inference.artifacts import keys
 from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
 
-from .access import JobAccess, Server, StatusReporter
+from .access import Api, JobAccess, Server, StatusReporter
 from .opening import open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
@@ -48,7 +48,8 @@ def main() -> int:
 
 
 def _run(settings: Settings, stop: threading.Event) -> Outcome:
-    access = JobAccess(Server.in_cluster(settings.service_account), settings.job, stop)
+    api = Api(Server.in_cluster(settings.service_account), stop)
+    access = JobAccess(api, settings.job)
     found = access.read()
     reporter = StatusReporter(access)
     try:
@@ -59,7 +60,18 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
         with ReportLoop(reporter, early.snapshot):
             raise
     with ReportLoop(reporter, worker.tally.snapshot):
-        return generate_at(worker, worker.claim(), settings.endpoint, _backend_name(found, settings.endpoint), stop)
+        missing = worker.claim()
+        if found.spec.generation_class_name is None:
+            if not settings.endpoint:
+                raise EnvironmentFault("this variable is not set", where="EASEL_ENDPOINT", fix="The operator sets it")
+            return generate_at(worker, missing, settings.endpoint, _backend_name(found, settings.endpoint), stop)
+        if not missing and not any(record.cost for record in worker.ledger.records()):
+            return worker.outcome(stop)
+        # Imported here: a job of the team's own models needs none of it.
+        from .routes import routed
+
+        with routed(worker, len(missing), found, api, settings, stop) as backend:
+            return worker.run(missing, backend, stop)
 
 
 def _worker(found: GenerationJob, settings: Settings, stop: threading.Event) -> Worker:

@@ -19,10 +19,11 @@ import urllib3
 from pydantic import ValidationError
 
 from easel_api import API_VERSION, GROUP, VERSION
-from easel_api.errors import AuthConfig, EnvironmentFault, InvalidInput, NotFound, Transient
+from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidInput, NotFound, Transient
 from easel_api.generationjob import (
     KIND,
     Artifact,
+    Cost,
     Failure,
     GenerationJob,
     GenerationJobStatus,
@@ -36,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "easel-worker"
 _READ_TRIES = 8
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,12 @@ class Server:
         return cls(f"https://{bracketed}:{port}", account / "ca.crt", account / "token")
 
 
-class JobAccess:
-    """Reads one GenerationJob and writes its status. Safe for many threads."""
+class Api:
+    """Asks the API server. Safe for many threads."""
 
-    def __init__(self, server: Server, job: JobName, stop: threading.Event) -> None:
+    def __init__(self, server: Server, stop: threading.Event) -> None:
         """`stop` ends the waits between tries."""
-        self._server, self._job, self._stop = server, job, stop
-        self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{job.namespace}/{KIND.plural}/{job.name}"
+        self._server, self._stop = server, stop
         authority = server.certificate_authority
         self._http = urllib3.PoolManager(
             ca_certs=None if authority is None else str(authority),
@@ -84,12 +85,12 @@ class JobAccess:
             retries=False,
         )
 
-    def read(self) -> GenerationJob:
-        """The object as it is; tries again while the API server is away."""
+    def read(self, path: str, what: str) -> bytes:
+        """The object at a path, `what` for a person; tries again while the API server is away."""
         last = ""
         for attempt in range(_READ_TRIES):
             try:
-                return self._parsed(self._answer("GET", self._path))
+                return self.answer("GET", path, what)
             except Transient as error:
                 last = error.found
                 if self._stop.wait(min(0.5 * 2**attempt, 10)):
@@ -97,6 +98,39 @@ class JobAccess:
         raise EnvironmentFault(
             "the Kubernetes API does not answer", where=self._server.url, found=last, fix="Check the API server"
         )
+
+    def answer(self, method: str, path: str, what: str, body: bytes | None = None, media_type: str = APPLY) -> bytes:
+        """One request; raises `Conflict` when the object has changed meanwhile."""
+        headers = {"Accept": "application/json"}
+        if self._server.token is not None:
+            # Read each time: the kubelet renews the file.
+            headers["Authorization"] = f"Bearer {self._server.token.read_text().strip()}"
+        if body is not None:
+            headers["Content-Type"] = media_type
+        try:
+            response = self._http.request(method, self._server.url + path, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise Transient("the Kubernetes API does not answer", found=type(error).__name__) from error
+        if response.status >= 300:
+            raise _refused(method, what, response.status, response.data)
+        return response.data
+
+
+class Conflict(Transient):
+    """Somebody else has changed the object; never leaves `jobs`."""
+
+
+class JobAccess:
+    """Reads one GenerationJob and writes its status. Safe for many threads."""
+
+    def __init__(self, api: Api, job: JobName) -> None:
+        self._api, self._job = api, job
+        self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{job.namespace}/{KIND.plural}/{job.name}"
+        self._what = f"generationjob {job.namespace}/{job.name}"
+
+    def read(self) -> GenerationJob:
+        """The object as it is; tries again while the API server is away."""
+        return self._parsed(self._api.read(self._path, self._what))
 
     def write_status(self, snapshot: Snapshot) -> None:
         """Applies the worker's part of the status once; raises on failure."""
@@ -107,42 +141,12 @@ class JobAccess:
             "status": status_of(snapshot).to_manifest(),
         }
         query = f"?fieldManager={FIELD_MANAGER}&force=true"
-        self._answer("PATCH", f"{self._path}/status{query}", json.dumps(applied).encode())
+        self._api.answer("PATCH", f"{self._path}/status{query}", self._what, json.dumps(applied).encode())
 
     def _metadata(self) -> dict[str, str]:
         # With its uid a status never lands on a later job of the same name.
         uid = {"uid": self._job.uid} if self._job.uid else {}
         return {"name": self._job.name, "namespace": self._job.namespace, **uid}
-
-    def _answer(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Accept": "application/json"}
-        if self._server.token is not None:
-            # Read each time: the kubelet renews the file.
-            headers["Authorization"] = f"Bearer {self._server.token.read_text().strip()}"
-        if body is not None:
-            headers["Content-Type"] = "application/apply-patch+yaml"
-        try:
-            response = self._http.request(method, self._server.url + path, body=body, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise Transient("the Kubernetes API does not answer", found=type(error).__name__) from error
-        if response.status >= 300:
-            raise self._refused(method, response.status, response.data)
-        return response.data
-
-    def _refused(self, method: str, status: int, body: bytes) -> Exception:
-        where = f"generationjob {self._job.namespace}/{self._job.name}"
-        if status == 404:
-            return NotFound("the job is gone", where=where, fix="Nothing to do: it was deleted")
-        if status in (401, 403):
-            return AuthConfig(
-                f"the worker's service account may not {method.lower()} this",
-                where=where,
-                found=_reason(body),
-                fix="Install the chart's role easel-worker in this namespace",
-            )
-        if status == 429 or status >= 500:
-            return Transient("the Kubernetes API is busy", found=f"HTTP {status}")
-        return EnvironmentFault("the Kubernetes API refused the request", where=where, found=_reason(body))
 
     def _parsed(self, data: bytes) -> GenerationJob:
         try:
@@ -157,6 +161,23 @@ class JobAccess:
         if self._job.uid and job.metadata.uid != self._job.uid:
             raise NotFound("the job was deleted and made anew", where=f"generationjob {self._job.name}")
         return job
+
+
+def _refused(method: str, what: str, status: int, body: bytes) -> EaselError:
+    if status == 404:
+        return NotFound("it is gone, or never was", where=what, found=_reason(body))
+    if status in (401, 403):
+        return AuthConfig(
+            f"the worker's service account may not {method.lower()} this",
+            where=what,
+            found=_reason(body),
+            fix="Install the chart's role easel-worker in this namespace",
+        )
+    if status == 409:
+        return Conflict("the object has changed meanwhile", where=what)
+    if status == 429 or status >= 500:
+        return Transient("the Kubernetes API is busy", found=f"HTTP {status}")
+    return EnvironmentFault("the Kubernetes API refused the request", where=what, found=_reason(body))
 
 
 def status_of(snapshot: Snapshot) -> GenerationJobStatus:
@@ -185,6 +206,8 @@ def status_of(snapshot: Snapshot) -> GenerationJobStatus:
             for stored in snapshot.artifacts
         ],
     }
+    if snapshot.spent is not None:
+        fields["cost"] = Cost(spent=snapshot.spent, currency="USD")
     if snapshot.manifest:
         fields["manifest"] = snapshot.manifest
     if failure is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 
-from easel_api.errors import BadOutput, Cancelled, EaselError
+from easel_api.errors import BadOutput, BilledBadOutput, Cancelled, EaselError
+from easel_api.offers import in_words
 from easel_inference.artifacts import keys
-from easel_inference.artifacts.manifest import Delivered, ItemState, ManifestItem, Requested
+from easel_inference.artifacts.manifest import Adapted, Delivered, ItemState, ManifestItem, Requested
 from easel_inference.artifacts.stores import Store, put_checked
 from easel_inference.backends.base import Backend, Result
-from easel_inference.generation import Inputs, Message, Preview, StepDone
+from easel_inference.generation import Inputs, Message, Preview, StepDone, Submitted, Withdrawn
 
 from .items import Item
 from .ledger import Ledger
@@ -68,6 +71,8 @@ class Maker:
     tally: Tally
     retry: Retry
     stop: threading.Event
+    submitted: dict[str, Submitted] = field(default_factory=dict)
+    """Items that a provider was asked for and has not declined."""
 
     def make(self, item: Item) -> EaselError | None:
         """Makes and stores the item; its error when it is given up.
@@ -92,7 +97,7 @@ class Maker:
             result = self.backend.generate(
                 item.request, self.inputs, lambda message: self._hear(item, message), self.stop
             )
-            verify(item.request, self.inputs, result)
+            self._verify(item, result)
             self._keep(item, result, attempt)
         except (Cancelled, JobFault):
             self.tally.stopped(item.id)
@@ -104,14 +109,45 @@ class Maker:
             return error
         return None
 
+    def _verify(self, item: Item, result: Result) -> None:
+        try:
+            verify(item.request, self.inputs, result)
+        except BadOutput as error:
+            if result.paid is None:
+                raise
+            raise BilledBadOutput(error.what, where=error.where, found=error.found) from error
+
     def _hear(self, item: Item, message: Message) -> None:
         match message.event:
             case StepDone(step=step, steps=steps):
                 self.tally.stepped(item.id, step, steps)
+            case Submitted() as call:
+                self._submit(item, call)
+            case Withdrawn():
+                self._withdraw(item)
             case Preview():
                 self._keep_preview(item, message.payload)
             case _:
                 pass
+
+    def _submit(self, item: Item, call: Submitted) -> None:
+        """In the stored manifest before the call is made: whoever finds it there never asks again."""
+        self.submitted[item.id] = call
+        self.tally.paid(item.id, Decimal(call.price or 0))
+        record = _base(item).model_copy(
+            update={"state": ItemState.SUBMITTED, "backend": call.backend, "cost": call.price}
+        )
+        try:
+            self.ledger.write(record)
+        except EaselError as error:
+            raise JobFault(error) from error
+
+    def _withdraw(self, item: Item) -> None:
+        self.submitted.pop(item.id, None)
+        self.tally.paid(item.id, None)
+        self.ledger.forget([item.id])
+        with contextlib.suppress(EaselError):  # it stays as submitted then, and is not asked for again after a crash
+            self.ledger.flush()
 
     def _keep_preview(self, item: Item, payload: bytes) -> None:
         key = keys.preview(self.place.folder, item.id)
@@ -127,17 +163,33 @@ class Maker:
         assert record.delivered is not None  # noqa: S101 - for the type checker: _record always sets it
         try:
             self.ledger.write(record)
-            put_checked(self.place.store, key, result.payload, record.delivered.media_type)
+            self._put(key, result, record.delivered.media_type)
             self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
-        except BadOutput:
+        except (BadOutput, BilledBadOutput):
             raise
         except EaselError as error:
             raise JobFault(error) from error
         self.tally.stored(StoredResult(item.id, record.seed, record.delivered))
         _log.info("item %s: stored %d bytes (attempt %d)", item.id, record.delivered.bytes, attempt)
 
+    def _put(self, key: str, result: Result, media_type: str) -> None:
+        """What was paid for is put again where the store gives other bytes back; it is never made again."""
+        for left in reversed(range(self.retry.attempts if result.paid else 1)):
+            try:
+                put_checked(self.place.store, key, result.payload, media_type)
+            except BadOutput as error:
+                if result.paid is None:
+                    raise
+                if not left:
+                    raise BilledBadOutput(error.what, where=error.where, found=error.found) from error
+            else:
+                return
+
     def _give_up(self, item: Item, failure: LastFailure) -> EaselError:
-        self.ledger.note(_failed(item, failure))
+        record, call = _failed(item, failure), self.submitted.get(item.id)
+        if call is not None:
+            record = record.model_copy(update={"backend": call.backend, "cost": call.price})
+        self.ledger.note(record)
         self.tally.failed(failure)
         _log.error("item %s: given up after %d attempts: %s", item.id, failure.attempt, failure.error.reason)
         return failure.error
@@ -168,9 +220,13 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> Man
         timings=finished.timings,
         reused=finished.reused,
     )
-    return _base(item).model_copy(
-        update={"state": ItemState.STORING, "delivered": delivered, "attempts": attempt, "backend": result.backend}
-    )
+    told = {"state": ItemState.STORING, "delivered": delivered, "attempts": attempt, "backend": result.backend}
+    if result.paid is not None:
+        price, losses = result.paid.price, result.paid.resolved.losses
+        told["cost"] = "" if price is None else in_words(price)
+        told["adapted"] = tuple(Adapted(field=each.field, asked=each.asked, resolved=each.resolved) for each in losses)
+    told["passed_over"] = {each.name: each.reason for each in result.passed_over}
+    return _base(item).model_copy(update=told)
 
 
 def _failed(item: Item, failure: LastFailure) -> ManifestItem:

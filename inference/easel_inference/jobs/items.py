@@ -57,7 +57,11 @@ def spec_hash(spec: GenerationJobSpec) -> str:
     """Hash of what decides the results; how the job runs (suspend, attempts, deadline, store, …) is left out."""
     decisive = {"task", "backends", "prompts", "matrix", "inputs", "parameters"}
     # These came later: a job that says nothing of them keeps its hash.
-    decisive |= {name for name in ("adapters", "quality", "reproducible") if getattr(spec, name)}
+    decisive |= {
+        name
+        for name in ("adapters", "quality", "reproducible", "generation_class_name", "on_unsupported")
+        if getattr(spec, name)
+    }
     content = spec.model_dump(mode="json", by_alias=True, include=decisive, exclude_none=True)
     content["format"] = spec.resolved_format()
     return _sha256(content)

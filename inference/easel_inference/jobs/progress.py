@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from easel_api.errors import EaselError
 from easel_inference.artifacts.manifest import Delivered
@@ -49,6 +50,8 @@ class Snapshot:
     manifest: str
     artifacts: tuple[StoredResult, ...]
     last_failure: LastFailure | None
+    spent: Decimal | None = None
+    """US dollars that providers were paid; None: none was asked."""
 
     @property
     def percent(self) -> int:
@@ -72,6 +75,14 @@ class Tally:
         self._started: float | None = None
         self._manifest = ""
         self._last_failure: LastFailure | None = None
+        self._paid: dict[str, Decimal] = {}
+
+    def paid(self, item: str, amount: Decimal | None) -> None:
+        """What a provider was paid for an item, or may have been; None: nothing after all."""
+        with self._lock:
+            self._paid.pop(item, None)
+            if amount is not None:
+                self._paid[item] = amount
 
     def manifest_at(self, uri: str) -> None:
         """Where the manifest is."""
@@ -138,6 +149,7 @@ class Tally:
                 manifest=self._manifest,
                 artifacts=tuple(self._stored[item] for item in first),
                 last_failure=self._last_failure,
+                spent=sum(self._paid.values(), Decimal(0)) if self._paid else None,
             )
 
     def _eta(self, done: int) -> int | None:

@@ -9,6 +9,7 @@ from easel_inference.artifacts.headers import Header, read_header
 from easel_inference.artifacts.stores import sha256_of
 from easel_inference.backends.base import Result
 from easel_inference.generation import MEDIA_TYPES, Expand, Finished, GenerationRequest, Inputs
+from easel_inference.routing.request import Resolved
 
 
 def verify(request: GenerationRequest, inputs: Inputs, result: Result) -> None:
@@ -20,12 +21,22 @@ def verify(request: GenerationRequest, inputs: Inputs, result: Result) -> None:
     _same("format", header.media_type, MEDIA_TYPES[request.encoding])
     _same("format", finished.media_type, header.media_type)
     _same("size", _size(header), _size(finished))
+    if result.paid is not None:
+        _check_bought(finished, result.paid.resolved)
+        return
     width, height = _wanted_size(request, inputs)
     _same("width", finished.width, width or finished.width)
     _same("height", finished.height, height or finished.height)
     _same("seed", finished.seed, request.seed)
     _check_frames(header, finished, request)
     _check_care(finished, request)
+
+
+def _check_bought(finished: Finished, resolved: Resolved) -> None:
+    """Of a provider, what it was asked for; all else that the job wants it honours, or the plan says that it does not."""
+    if resolved.size is not None:
+        width, height = resolved.size
+        _same("size", f"{finished.width}×{finished.height}", f"{width}×{height}")
 
 
 def _wanted_size(request: GenerationRequest, inputs: Inputs) -> tuple[int | None, int | None]:

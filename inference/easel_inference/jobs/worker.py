@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 
-from easel_api.errors import Cancelled, EaselError
+from easel_api.errors import AmbiguousSubmit, Cancelled, ContentBlocked, EaselError
 from easel_api.generationjob import FailurePolicy, GenerationJobSpec
 from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import InputDigests, ItemState, Manifest, ManifestItem
@@ -25,7 +26,7 @@ from .attempts import JobFault, Maker, Place, Retry
 from .inputs import Sources, load
 from .items import Item, expand, spec_hash
 from .ledger import Ledger
-from .progress import StoredResult, Tally
+from .progress import LastFailure, StoredResult, Tally
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +89,32 @@ class Worker:
                 record.id for record, found in zip(recorded, pool.map(self._is_there, recorded), strict=True) if found
             }
         self._adopt(record for record in recorded if record.id in there)
-        self.ledger.forget(record.id for record in self.ledger.records() if record.id not in there)
+        lost = {record.id for record in recorded if _is_final(record) and record.id not in there}
+        self.ledger.forget(record.id for record in self.ledger.records() if record.id not in there | lost)
+        self._give_up_paid(record for record in recorded if record.id in lost)
         self.ledger.flush()
         if there:
             _log.info("%d of %d items were made before", len(there), len(self.items))
-        return tuple(item for item in self.items if item.id not in there)
+        return tuple(item for item in self.items if item.id not in there | lost)
+
+    def _give_up_paid(self, records: Iterable[ManifestItem]) -> None:
+        """Items that a provider may have been paid for, and that are not there, or that its policy blocked: never asked for again."""
+        for record in records:
+            error = (
+                record.error.to_error()
+                if record.error
+                else AmbiguousSubmit(
+                    "an earlier worker ended behind the call, and the item may have been made and billed",
+                    where=record.backend,
+                    fix="Look at the account's usage; another job makes it anew",
+                )
+            )
+            failed = {"state": ItemState.FAILED, "delivered": None, "error": error.to_report()}
+            self.ledger.note(record.model_copy(update=failed))
+            if record.cost is not None:
+                self.tally.paid(record.id, Decimal(record.cost or 0))
+            self.tally.failed(LastFailure(error, record.id, record.attempts))
+            self._item_failed(error)
 
     def run(self, missing: tuple[Item, ...], backend: Backend, stop: threading.Event) -> Outcome:
         """Makes the missing items.
@@ -177,6 +199,8 @@ class Worker:
     def _adopt(self, records: Iterable[ManifestItem]) -> None:
         for record in records:
             self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
+            if record.cost is not None:
+                self.tally.paid(record.id, Decimal(record.cost or 0))
             if record.delivered is not None:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered))
 
@@ -192,6 +216,10 @@ def generate_at(
 
     with ReplicaSet(endpoint) as replicas:
         return worker.run(missing, TritonBackend(replicas, backend), stop)
+
+
+def _is_final(record: ManifestItem) -> bool:
+    return record.cost is not None or (record.error is not None and record.error.reason == ContentBlocked.reason)
 
 
 class _Queue(Iterator[Item]):

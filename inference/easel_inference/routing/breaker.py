@@ -31,6 +31,8 @@ WINDOW_SECONDS = 60.0
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 30.0, 600.0
 THROTTLED_SECONDS = 5.0
 """Of a backend that does not say for how long."""
+LEAST_PAUSE_SECONDS = 1.0
+"""Also of one that says 0: it would be asked thousands of times a second."""
 AT_ONCE = frozenset({AuthConfig.reason, QuotaExhausted.reason, ModelRetired.reason})
 """What the next try will meet again: a person must act, so that it rests as long as it can."""
 COUNTED = frozenset({Transient.reason, Stalled.reason, AmbiguousSubmit.reason}) | AT_ONCE
@@ -75,7 +77,8 @@ class Breaker:
     def failed(self, reason: str, now: float, retry_after: float | None = None) -> Breaker:
         """A request ended with an error of this reason."""
         if reason == Throttled.reason:
-            until = now + min(THROTTLED_SECONDS if retry_after is None else retry_after, LONGEST_REST_SECONDS)
+            wait = THROTTLED_SECONDS if retry_after is None else max(retry_after, LEAST_PAUSE_SECONDS)
+            until = now + min(wait, LONGEST_REST_SECONDS)
             return replace(self, paused_until=max(self.paused_until, until), probe=None)
         if reason in ANSWERS:
             return self.succeeded(now) if self.rests else self

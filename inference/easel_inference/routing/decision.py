@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from easel_api.errors import ERRORS, AmbiguousSubmit, Cancelled
+from easel_api.generationclass import Policy
 
 from .breaker import CLOSED, Breaker
-from .plan import Candidate, Plan, Policy, Refused
+from .plan import Candidate, Plan, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Now:
     breaker: Breaker = CLOSED
     failure: str = ""
     """Reason for which this very item failed there last; empty when it did not."""
+    obstacle: str = ""
+    """Why it is out for this item, in words, and nothing that failed: its money is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def _seconds(now: Now) -> float:
 def _obstacle(candidate: Candidate, state: Now, fallback: Fallback, now: float, budget_left: Decimal | None) -> str:
     if state.failure and state.failure in fallback.failures:
         return f"this item failed there: {state.failure}"
+    if state.obstacle:
+        return state.obstacle
     if candidate.own:
         return _passed_over(state, fallback)
     if (rests := state.breaker.obstacle(now)) != "":

@@ -6,22 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 
+from easel_api.generationclass import Policy
 from easel_api.offers import Offer, State
 
 from .capability import Unfit, fit
 from .price import estimate
 from .request import Request, Resolved
-
-
-class Policy(StrEnum):
-    """In which order candidates are taken."""
-
-    ORDERED = "Ordered"
-    CHEAPEST = "Cheapest"
-    FASTEST = "Fastest"
-    BEST_QUALITY = "BestQuality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +40,10 @@ class Backend:
     """Of a provider; None: it has none of that name."""
     unfit: str = ""
     """Why an own model cannot make the request; empty when it can."""
+    limited: bool = False
+    """Whether its account has a limit, which a price that nobody knows would pass by."""
+    refusal: str = ""
+    """Why it is out whatever is asked; empty when it is not."""
     quality: float = 0.0
     """As the platform declares it, or as it was measured; more is better."""
     weight: float = 0.0
@@ -109,6 +104,8 @@ _KEYS: dict[Policy, Callable[[Backend, Candidate], Decimal | float]] = {
 
 
 def _judged(backend: Backend, request: Request, allowed: Allowed, today: date) -> Candidate | str:
+    if backend.refusal:
+        return backend.refusal
     if backend.own:
         return backend.unfit or Candidate(
             backend.name, own=True, resolved=Resolved(), price=Decimal(0), weight=backend.weight
@@ -128,6 +125,8 @@ def _judged(backend: Backend, request: Request, allowed: Allowed, today: date) -
     price = estimate(backend.offer, request, resolved)
     if price is None and not allowed.unknown_price:
         return "its price is unknown, and the class allows none that is"
+    if price is None and backend.limited:
+        return "its price is unknown, and the Provider limits what may be spent"
     return Candidate(backend.name, own=False, resolved=resolved, price=price, weight=backend.weight)
 
 

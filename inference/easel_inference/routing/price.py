@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_UP, Decimal
 
-from easel_api.offers import Offer, Price, Unit
+from easel_api.offers import Offer, PriceRow, Unit
 from easel_api.tasks import TAKES
 
 from .request import Request, Resolved
@@ -34,7 +34,7 @@ def estimate(offer: Offer, request: Request, resolved: Resolved) -> Decimal | No
     return amount.quantize(CENT_OF_A_CENT, rounding=ROUND_UP)
 
 
-def price_row(offer: Offer, request: Request, resolved: Resolved) -> Price | None:
+def price_row(offer: Offer, request: Request, resolved: Resolved) -> PriceRow | None:
     """The row of the catalogue that holds: all of its conditions are so, and no other has more of them; the dearer of two alike.
 
     Where a condition is about something that nobody asked for, the provider decides, and a dearer row may hold: it counts.
@@ -47,7 +47,7 @@ def price_row(offer: Offer, request: Request, resolved: Resolved) -> Price | Non
     return max(filter(None, (best, *possible)), key=lambda row: row.amount, default=None)
 
 
-def _holds(row: Price, request: Request, resolved: Resolved) -> bool | None:
+def _holds(row: PriceRow, request: Request, resolved: Resolved) -> bool | None:
     """Whether all conditions of a row are so; None: nobody can tell before the call."""
     known: dict[str, str | bool | None] = {
         "size": _size(row, resolved),
@@ -60,7 +60,7 @@ def _holds(row: Price, request: Request, resolved: Resolved) -> bool | None:
     return None if any(known[name] is None for name in row.conditions) else True
 
 
-def _size(row: Price, resolved: Resolved) -> str | None:
+def _size(row: PriceRow, resolved: Resolved) -> str | None:
     """What a row's size is compared with: pixels with pixels, tiers with tiers, and nothing with the other."""
     if row.size is not None and "x" in row.size:
         return "{}x{}".format(*resolved.size) if resolved.size else None

@@ -10,7 +10,7 @@ import ssl
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +58,9 @@ class Bedrock:
     """Bodies that were accepted."""
     refused: list[str] = field(default_factory=list)
     """Why requests were not even looked at."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Pictures are handed out while it is set, as it is at first."""
+    draw: Draw = field(default=lambda body: drawn(body))
     url: str = ""
     authority: Path = Path()
 
@@ -79,9 +82,14 @@ class Bedrock:
             case "text":
                 return "I'm sorry"
             case "seedless":
-                return {"seeds": ["none"], "finish_reasons": [None], "images": [base64.b64encode(drawn(body)).decode()]}
+                return {
+                    "seeds": ["none"],
+                    "finish_reasons": [None],
+                    "images": [base64.b64encode(self.draw(body)).decode()],
+                }
             case _:
-                data = drawn(body)
+                self.gate.wait(60)
+                data = self.draw(body)
                 data = data[: len(data) // 2] if then == "cut" else data
                 data = data + b"\0" * (101 * 2**20) if then == "huge" else data
                 return {
@@ -89,6 +97,9 @@ class Bedrock:
                     "finish_reasons": [None],
                     "images": [base64.b64encode(data).decode()],
                 }
+
+
+Draw = Callable[[dict[str, Any]], bytes]
 
 
 def drawn(body: dict[str, Any]) -> bytes:
@@ -101,11 +112,12 @@ def drawn(body: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def bedrock(folder: Path) -> Iterator[Bedrock]:
-    """The service, until the block ends."""
-    state = Bedrock()
+def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) -> Iterator[Bedrock]:
+    """The service at an address of this machine, until the block ends; `draw` makes its pictures."""
+    state = Bedrock(draw=draw or drawn)
+    state.gate.set()
     authority = Authority(folder, "provider-ca")
-    pair = authority.server("bedrock", "bedrock", ["127.0.0.1"])
+    pair = authority.server("bedrock", "bedrock", [address])
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -139,11 +151,11 @@ def bedrock(folder: Path) -> Iterator[Bedrock]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((address, 0), Handler) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        state.url, state.authority = f"https://127.0.0.1:{server.server_port}", authority.certificate
+        state.url, state.authority = f"https://{address}:{server.server_port}", authority.certificate
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -121,13 +121,21 @@ def test_keep_partial_with_nothing_to_keep_fails(spec: Any, scripted: Any, worke
 
 
 def test_failed_items_are_tried_anew_by_the_next_run(spec: Any, scripted: Any, worker_for: Any, store: Any) -> None:
-    with pytest.raises(ContentBlocked):
-        run(worker_for(spec(), store), scripted({3: [ContentBlocked("x")]}))
+    with pytest.raises(InvalidInput):
+        run(worker_for(spec(), store), scripted({3: [InvalidInput("x")]}))
     kept = states(store._root).count("Succeeded")
     backend = scripted()
     assert run(worker_for(spec(), store), backend).succeeded == 4
     assert len(backend.asked) == 4 - kept
     assert states(store._root) == ["Succeeded"] * 4
+
+
+def test_what_a_policy_blocked_is_not_asked_for_again(spec: Any, scripted: Any, worker_for: Any, store: Any) -> None:
+    asked = spec(failurePolicy="KeepPartial")
+    assert run(worker_for(asked, store), scripted({3: [ContentBlocked("x")]})).failed == 1
+    worker = worker_for(asked, store)
+    assert worker.claim() == ()
+    assert worker.tally.snapshot().failed == 1
 
 
 @pytest.mark.parametrize("policy", ["AllOrNothing", "KeepPartial"])

@@ -14,7 +14,7 @@ TODAY = date(2026, 11, 28)
 
 
 def price(amount: str, per: str = "Image", **conditions: Any) -> dict[str, Any]:
-    return {"amount": amount, "per": per, "source": "a list", "checkedAt": "2026-11-23"} | conditions
+    return {"amount": amount, "per": per} | conditions
 
 
 def offer(**changes: Any) -> Offer:

@@ -1,0 +1,65 @@
+"""What a Provider offers: the catalogue's row of each model, with what the platform says in its place."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from easel_api.offers import Keeps, Offer, Sizes, WireFamily
+from easel_api.provider import ProviderOffer, ProviderSpec
+
+from .loading import Row, surfaces
+
+CODED = frozenset({WireFamily.BEDROCK_INVOKE})
+"""Families of which each model is asked in words of its own: one that is not in the catalogue has no client."""
+
+
+def offer_of(spec: ProviderSpec, model: str) -> Offer | None:
+    """The offer of that model; None when the Provider has none, or neither it nor the catalogue says what the model does."""
+    said = next((each for each in spec.offers if each.model == model), None)
+    if said is None:
+        return None
+    row = row_of(spec.family, model)
+    if row is None and (not said.tasks or spec.family in CODED):
+        return None
+    base = Offer(model=model, tasks=said.tasks, source="the Provider", checked_at=date.min) if row is None else row
+    return base.model_copy(update=_overrides(said, row))
+
+
+def row_of(family: WireFamily, model: str) -> Row | None:
+    """The catalogue's row."""
+    rows = (row for surface in surfaces().values() for row in surface.offers)
+    return next((row for row in rows if row.model == model and row.family in (family, None)), None)
+
+
+def keeps_of(spec: ProviderSpec) -> Keeps:
+    """What the account lets the provider keep of prompts and results."""
+    if spec.keeps is not None:
+        return spec.keeps
+    said = (
+        surface.keeps for surface in surfaces().values() if any(row.family is spec.family for row in surface.offers)
+    )
+    return next(said, Keeps.UNKNOWN)
+
+
+def _overrides(said: ProviderOffer, row: Row | None) -> dict[str, object]:
+    """What the Provider says; what it leaves out is the catalogue's.
+
+    Of a model of the catalogue it may say less, and not more, than the row: its client sends what the row says.
+    """
+    told: dict[str, object] = {
+        "tasks": [task for task in said.tasks if row is None or task in row.tasks],
+        "honours": [each for each in said.honours if row is None or each in row.honours],
+        "seconds": [each for each in said.seconds if row is None or each in row.seconds],
+        "prices": said.prices,
+        "sizes": said.sizes if row is None or said.sizes is None else _narrowed(said.sizes, row.sizes),
+        "max_prompt_characters": said.max_prompt_characters,
+    }
+    return {name: value for name, value in told.items() if name in said.model_fields_set and value is not None}
+
+
+def _narrowed(said: Sizes, there: Sizes) -> Sizes:
+    return Sizes(
+        aspect_ratios=[each for each in said.aspect_ratios if each in there.aspect_ratios],
+        tiers=[each for each in said.tiers if each in there.tiers],
+        free=said.free if there.free else None,
+    )

@@ -1,0 +1,395 @@
+"""A job of a GenerationClass: each item goes to the backend that the class prefers at that moment, and to the next one if it may.
+
+Before money is spent it is reserved, and the manifest says that the item was submitted; so an item whose end nobody heard of is never
+asked for again, whoever takes the job over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Protocol
+
+from easel_api.errors import (
+    AmbiguousSubmit,
+    BilledBadOutput,
+    BudgetSpent,
+    Cancelled,
+    CapacityQueued,
+    EaselError,
+    Throttled,
+)
+from easel_api.offers import in_words
+from easel_inference.backends.base import Backend, OnEvent, Paid, Result
+from easel_inference.generation import GenerationRequest, Inputs, Message, Submitted, Withdrawn
+from easel_inference.routing.breaker import AT_ONCE, CLOSED, Breaker
+from easel_inference.routing.decision import Decision, Fallback, Now, decide
+from easel_inference.routing.plan import Candidate, Plan
+
+_log = logging.getLogger(__name__)
+
+BILLED = frozenset({AmbiguousSubmit.reason, BilledBadOutput.reason})
+"""Errors of calls that the provider may have been paid for."""
+NONE = Decimal(0)
+PATIENCE_SECONDS = 600.0
+"""How long an attempt waits for a backend that rests, or asks to slow down."""
+LOOK_AGAIN_SECONDS = 1.0
+QUEUED_SECONDS = 60.0
+"""How long a queue that was seen counts: while all items go elsewhere nobody sees it shrink."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """The team's own model of a job, as far as it is known at a moment."""
+
+    patient: Backend
+    """Waits for a replica."""
+    impatient: Backend
+    """Raises `CapacityQueued` when there is none."""
+    ready: Callable[[], bool]
+    """Whether a replica serves."""
+
+
+class Money(Protocol):
+    """The money of a job at one Provider: `purses.Purse`."""
+
+    def take(self, price: Decimal, more: int) -> None:
+        """Reserve for a call, and while at it for up to `more` that will follow; `BudgetSpent` when there is no room."""
+        ...
+
+    def pay(self, price: Decimal) -> None:
+        """The call was made, and may be billed."""
+        ...
+
+    def give_back(self, price: Decimal) -> None:
+        """It was not."""
+        ...
+
+
+class Wallet:
+    """What a job may pay in all, and to whom. The purses are those of its Providers."""
+
+    def __init__(self, budget: Decimal | None, spent: Decimal, purses: Mapping[str, Money]) -> None:
+        """`spent` is what an earlier worker of the job has paid."""
+        self._budget, self._spent, self.purses = budget, spent, purses
+        self._lock = threading.Lock()
+
+    def left(self) -> Decimal | None:
+        """What is left of the job's budget; None: it has none."""
+        with self._lock:
+            return None if self._budget is None else self._budget - self._spent
+
+    def take(self, provider: str, price: Decimal, more: int) -> None:
+        """Reserve for a call; `BudgetSpent` when budget or Provider have no room."""
+        with self._lock:
+            if self._budget is not None and self._spent + price > self._budget:
+                raise BudgetSpent(
+                    "the job's budget is spent", where="spec.budget.max", found=f"{self._spent} of {self._budget}"
+                )
+            self._spent += price
+        try:
+            self.purses[provider].take(price, more)
+        except BaseException:
+            self._return(price)
+            raise
+
+    def end(self, provider: str, price: Decimal, *, billed: bool) -> None:
+        """The call has ended."""
+        if billed:
+            self.purses[provider].pay(price)
+        else:
+            self.purses[provider].give_back(price)
+            self._return(price)
+
+    def _return(self, price: Decimal) -> None:
+        with self._lock:
+            self._spent -= price
+
+
+@dataclass(slots=True)
+class _State:
+    """What this worker knows of a backend."""
+
+    breaker: Breaker = CLOSED
+    run_seconds: float | None = None
+    queued: float = 0.0
+    """What the last result waited in the engine."""
+    queued_at: float = float("-inf")
+    calls: threading.Semaphore | None = None
+    pace: Pace | None = None
+
+
+class Pace:
+    """So many calls in a minute, evenly."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._every, self._next = 60.0 / per_minute, 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until the next call may be made, or the job is stopped."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(self._next, now)
+            self._next = turn + self._every
+        stop.wait(turn - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A candidate of a Provider: who makes it, how many at a time, and how fast."""
+
+    provider: str
+    client: Callable[[], Backend]
+    """Made when it is first needed; raises what is wrong with its settings."""
+    max_concurrent: int
+    per_minute: int | None
+
+
+class RoutedBackend:
+    """Makes items by the class's policy. Safe for many threads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fallback: Fallback,
+        own: Mapping[str, OwnModel],
+        clouds: Mapping[str, Cloud],
+        wallet: Wallet,
+        items: int,
+    ) -> None:
+        """`items` is how many the job still has to make."""
+        self.plan, self.fallback, self.own, self.clouds, self.wallet = plan, fallback, own, clouds, wallet
+        self._left = items
+        self._clients: dict[str, Backend] = {}
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        paces = {cloud.provider: Pace(cloud.per_minute) for cloud in clouds.values() if cloud.per_minute}
+        calls = {cloud.provider: threading.Semaphore(cloud.max_concurrent) for cloud in clouds.values()}
+        self._states = {each.name: _State() for each in plan.candidates}
+        for name, cloud in clouds.items():
+            self._states[name] = _State(calls=calls[cloud.provider], pace=paces.get(cloud.provider))
+
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
+        """Makes one item; see `Backend`. An attempt ends when no other backend may have it."""
+        with self._lock:
+            self._left -= 1
+        return _Attempt(self, request, inputs, on_event, stop).run()
+
+    def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, str]) -> Decision:
+        """Who makes an item that failed in some places, and is out of others for a reason that is no failure."""
+        with self._lock:
+            known = {name: self._now(name, state, failures, out) for name, state in self._states.items()}
+        return decide(
+            self.plan,
+            known,
+            self.fallback,
+            now=time.monotonic(),
+            budget_left=self.wallet.left(),
+            dice=random.random(),  # noqa: S311 - weights of a trial
+        )
+
+    def _now(self, name: str, state: _State, failures: Mapping[str, EaselError], out: Mapping[str, str]) -> Now:
+        failure = failures[name].reason if name in failures else ""
+        common = Now(run_seconds=state.run_seconds, failure=failure)
+        if name not in self.own:
+            return replace(common, breaker=state.breaker, obstacle=out.get(name, ""))
+        if self.own[name].ready():
+            fresh = time.monotonic() - state.queued_at < QUEUED_SECONDS
+            return replace(common, wait_seconds=state.queued if fresh else 0.0)
+        wait = 0.0 if self.wakes() else float("inf")
+        return replace(common, ready=False, wait_seconds=wait, obstacle=out.get(name, ""))
+
+    def wakes(self) -> bool:
+        """Whether the class still waits for its own model to wake."""
+        limit = self.fallback.wake_seconds
+        return limit is not None and time.monotonic() - self._began < limit
+
+    def rest(self, but: Container[str]) -> float | None:
+        """Seconds until a Provider that rests may be tried; None when none does, or only those that a person must mend."""
+        now = time.monotonic()
+        with self._lock:
+            breakers = [self._states[name].breaker for name in self.clouds if name not in but]
+        return min((left for each in breakers if (left := _rest_of(each, now)) > 0), default=None)
+
+    def make(self, chosen: Candidate, attempt: _Attempt, *, patient: bool) -> Result:
+        """By the chosen one; what it says of itself is remembered."""
+        state = self._states[chosen.name]
+        with self._lock:
+            state.breaker = state.breaker.tried(time.monotonic())
+        began = time.monotonic()
+        try:
+            if chosen.own:
+                own = self.own[chosen.name]
+                result = (own.patient if patient else own.impatient).generate(
+                    attempt.request, attempt.inputs, attempt.on_event, attempt.stop
+                )
+            else:
+                result = self._bought(chosen, attempt)
+        except EaselError as error:
+            wait = error.retry_after if isinstance(error, Throttled) else None
+            # A spent budget says nothing of the backend, and is none of the reasons that a breaker counts.
+            with self._lock:
+                state.breaker = state.breaker.failed(error.reason, time.monotonic(), wait)
+            raise
+        now = time.monotonic()
+        with self._lock:
+            state.breaker = state.breaker.succeeded(now)
+            state.queued, state.queued_at = result.finished.timings.queued, now
+            state.run_seconds = (
+                now - began if state.run_seconds is None else 0.8 * state.run_seconds + 0.2 * (now - began)
+            )
+        return result
+
+    def _bought(self, chosen: Candidate, attempt: _Attempt) -> Result:
+        cloud, price = self.clouds[chosen.name], chosen.price if chosen.price is not None else NONE
+        client = self._client(chosen.name)
+        with self._turn(chosen.name, attempt.stop):
+            self.wallet.take(cloud.provider, price, max(0, self._left))
+            billed = False
+            try:
+                told = "" if chosen.price is None else in_words(price)
+                attempt.on_event(Message(Submitted(backend=chosen.name, price=told)))
+                billed = True  # whatever happens now and is no error of the tree
+                result = client.generate(attempt.request, attempt.inputs, attempt.on_event, attempt.stop)
+            except EaselError as error:
+                billed = billed and error.reason in BILLED
+                if not billed:
+                    attempt.on_event(Message(Withdrawn()))
+                raise
+            finally:
+                self.wallet.end(cloud.provider, price, billed=billed)
+        return Result(result.finished, result.payload, chosen.name, Paid(chosen.resolved, chosen.price))
+
+    def _client(self, name: str) -> Backend:
+        with self._lock:
+            if name not in self._clients:
+                self._clients[name] = self.clouds[name].client()
+            return self._clients[name]
+
+    @contextlib.contextmanager
+    def _turn(self, name: str, stop: threading.Event) -> Iterator[None]:
+        state = self._states[name]
+        with state.calls or contextlib.nullcontext():
+            if state.pace:
+                state.pace.wait(stop)
+            yield
+
+
+def _rest_of(breaker: Breaker, now: float) -> float:
+    """Seconds; 0 for one that does not rest, or that a person must mend. Behind a rest one request tries first."""
+    if breaker.reason in AT_ONCE and now < breaker.open_until:
+        return 0.0
+    left = max(breaker.open_until, breaker.paused_until) - now
+    return left if left > 0 else (LOOK_AGAIN_SECONDS if breaker.obstacle(now) else 0.0)
+
+
+class _Attempt:
+    """One item on its way through the backends of a class."""
+
+    def __init__(
+        self,
+        backend: RoutedBackend,
+        request: GenerationRequest,
+        inputs: Inputs,
+        on_event: OnEvent,
+        stop: threading.Event,
+    ) -> None:
+        self.request, self.inputs, self.on_event, self.stop = request, inputs, on_event, stop
+        self._backend = backend
+        self._failures: dict[str, EaselError] = {}
+        self._left_out: dict[str, str] = {}
+        """Backends without money or a replica for it, by the reason: nothing failed there."""
+        self._deadline = time.monotonic() + PATIENCE_SECONDS
+
+    def run(self) -> Result:
+        while not self.stop.is_set():
+            decision = self._backend.decide(self._failures, self._left_out)
+            chosen = decision.chosen
+            if chosen is None:
+                self._wait(decision)
+            elif not self._awaits(chosen):
+                try:
+                    result = self._backend.make(chosen, self, patient=self._patient(chosen))
+                except EaselError as error:
+                    self._failed(chosen, error)
+                else:
+                    return replace(result, passed_over=(*decision.skipped, *self._backend.plan.refused))
+        raise Cancelled("the job was stopped")
+
+    def _awaits(self, chosen: Candidate) -> bool:
+        """Waits a moment when an own model may wake in time, or a Provider that the item may go to rests; whether it did."""
+        if not chosen.own or self._backend.own[chosen.name].ready() or time.monotonic() >= self._deadline:
+            return False
+        if self._backend.wakes():
+            self.stop.wait(0.25)
+            return True
+        left = self._backend.rest(self._out) if self._may_leave else None
+        if left is not None:
+            self.stop.wait(min(left, LOOK_AGAIN_SECONDS))
+        return left is not None
+
+    def _wait(self, decision: Decision) -> None:
+        """Until a Provider that rests may be tried again; raises when there is none."""
+        left = self._backend.rest(self._out)
+        if left is None or time.monotonic() >= self._deadline:
+            raise self._nobody(decision)
+        self.stop.wait(min(left, LOOK_AGAIN_SECONDS))
+
+    def _patient(self, chosen: Candidate) -> bool:
+        """Whether an own model waits for a replica: where it has none and is chosen all the same, or nobody else may have the item."""
+        if not chosen.own or not self._backend.own[chosen.name].ready():
+            return True
+        return not (self._may_leave and self._backend.clouds)
+
+    @property
+    def _may_leave(self) -> bool:
+        """Whether the class lets an item leave an own model that has no replica."""
+        fallback = self._backend.fallback
+        return fallback.unavailable or fallback.wake_seconds is not None or CapacityQueued.reason in fallback.failures
+
+    @property
+    def _out(self) -> frozenset[str]:
+        return frozenset(self._failures) | frozenset(self._left_out)
+
+    def _failed(self, chosen: Candidate, error: EaselError) -> None:
+        """Returns when another backend may have the item, or the same one later; raises the error when none may."""
+        late = time.monotonic() >= self._deadline
+        match error:
+            case BudgetSpent():
+                self._left_out[chosen.name] = str(error)
+            case Throttled() if not late:
+                pass  # no failure of the model: its breaker knows for how long it is left alone
+            case CapacityQueued() if chosen.own and not late:
+                # Its last replica is gone: no failure of the item, which may go elsewhere if the class says so.
+                if error.reason in self._backend.fallback.failures:
+                    self._left_out[chosen.name] = error.what
+                self.stop.wait(0.1)
+            case _:
+                self._failures[chosen.name] = error
+                if not self._goes_on(error):
+                    raise error
+                _log.warning("item %s: %s failed: %s; another may have it", self.request.id, chosen.name, error.reason)
+
+    def _goes_on(self, error: EaselError) -> bool:
+        if error.reason not in self._backend.fallback.failures:
+            return False
+        after = self._backend.decide(self._failures, self._left_out).chosen
+        return (after is not None and after.name not in self._failures) or self._backend.rest(self._out) is not None
+
+    def _nobody(self, decision: Decision) -> EaselError:
+        """Why no backend may make the item now."""
+        if self._failures:
+            return list(self._failures.values())[-1]
+        told = "; ".join(f"{each.name}: {each.reason}" for each in (*decision.skipped, *self._backend.plan.refused))
+        if any("spent" in why for why in self._left_out.values()) or any(
+            "of the budget" in each.reason for each in decision.skipped
+        ):
+            return BudgetSpent("no backend of the class may make it", where="spec.budget", found=told)
+        return CapacityQueued("no backend of the class may make it now", found=told)

@@ -1,0 +1,147 @@
+"""A job's class, and its Providers as the API server has them, as a backend that chooses for each item."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+from easel_api.errors import EnvironmentFault, NotFound
+from easel_api.generationclass import GenerationClassSpec
+from easel_api.generationjob import GenerationJob
+from easel_api.provider import Account as LedgerAccount
+from easel_api.provider import Provider
+from easel_inference.backends.families import client_of
+from easel_inference.backends.replicas import ReplicaSet
+from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, fallback_of, request_of
+from easel_inference.routing.plan import Candidate, Plan, plan
+
+from .access import Api
+from .purses import ProviderName, Purse, read_provider
+from .routed import Cloud, OwnModel, RoutedBackend, Wallet
+from .settings import Settings
+from .worker import Worker
+
+AUTHORITY = "ca.crt"
+"""Key of a Provider's Secret."""
+
+
+@contextlib.contextmanager
+def routed(
+    worker: Worker, missing: int, found: GenerationJob, api: Api, settings: Settings, stop: threading.Event
+) -> Iterator[RoutedBackend]:
+    """The backend of a job of a class."""
+    endpoint, secrets, spec = settings.endpoint, settings.providers, settings.generation_class
+    if spec is None:
+        raise EnvironmentFault("this variable is not set", where="EASEL_CLASS", fix="The operator sets it")
+    namespace = found.metadata.namespace or ""
+    providers = _providers(api, namespace, spec)
+    accounts = {each: _mounted(account_of(provider.spec), secrets / each) for each, provider in providers.items()}
+    chosen = endpoint.partition(".")[0].partition(":")[0]
+    if endpoint and found.status.backend and found.status.backend.model_deployment:
+        chosen = found.status.backend.model_deployment
+    own = {
+        entry.model_deployment.name: ""
+        if entry.model_deployment.name == chosen
+        else "it is not the own model that the job was given"
+        for entry in spec.backends
+        if entry.model_deployment
+    }
+    request = request_of(found.spec, max(len(item.request.prompt) for item in worker.items))
+    made = plan(request, backends_of(spec, own, accounts), spec.policy, today(), allowed_by(spec.allow))
+    paid = _paid_before(worker)
+    with contextlib.ExitStack() as stack:
+        purses = {each: _purse(api, found, each, paid, stop) for each in _named(made)}
+        for purse in purses.values():
+            stack.enter_context(purse)
+        budget = found.spec.budget.max if found.spec.budget else spec.defaults.budget
+        yield RoutedBackend(
+            plan=made,
+            fallback=fallback_of(spec),
+            own=_own(stack, endpoint, made),
+            clouds={each.name: _cloud(each, providers, secrets) for each in made.candidates if not each.own},
+            wallet=Wallet(budget, sum(paid.values(), Decimal(0)), purses),
+            items=missing,
+        )
+
+
+def _mounted(account: Account, folder: Path) -> Account:
+    """One that became ready after the worker was made has no Secret here."""
+    if account.spec.credentials.secret_ref is None or account.unusable or folder.is_dir():
+        return account
+    return replace(account, unusable="it was not ready when the worker was made")
+
+
+def today() -> date:
+    """In UTC, as windows of spend are."""
+    return datetime.now(UTC).date()
+
+
+def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str, Provider]:
+    found = {}
+    for name in {entry.provider.name for entry in spec.backends if entry.provider}:
+        with contextlib.suppress(NotFound):  # the plan says so
+            found[name] = read_provider(api, ProviderName(namespace, name))
+    return found
+
+
+def _named(made: Plan) -> set[str]:
+    return {_provider_of(each.name) for each in made.candidates if not each.own}
+
+
+def _provider_of(backend: str) -> str:
+    """`bedrock-west` of `bedrock-west/stability.stable-image-core-v1:1`."""
+    return backend.partition("/")[0]
+
+
+def _paid_before(worker: Worker) -> dict[str, Decimal]:
+    """What the job has paid so far, by Provider, as its manifest says."""
+    paid: dict[str, Decimal] = {}
+    for record in worker.ledger.records():
+        if record.cost is not None:
+            name = _provider_of(record.backend)
+            paid[name] = paid.get(name, Decimal(0)) + Decimal(record.cost or 0)
+    return paid
+
+
+def _purse(api: Api, found: GenerationJob, provider: str, paid: Mapping[str, Decimal], stop: threading.Event) -> Purse:
+    namespace = found.metadata.namespace or ""
+    holder = LedgerAccount(holder=found.metadata.uid, job=f"{namespace}/{found.metadata.name}")
+    purse = Purse(api, ProviderName(namespace, provider), holder, today, stop)
+    purse.recover(paid.get(provider, Decimal(0)))
+    return purse
+
+
+def _own(stack: contextlib.ExitStack, endpoint: str, made: Plan) -> dict[str, OwnModel]:
+    names = [each.name for each in made.candidates if each.own]
+    if not names or not endpoint:
+        return {}
+    # Imported here: a job that goes to a provider alone needs no gRPC.
+    from easel_inference.backends.triton import TritonBackend
+
+    replicas = stack.enter_context(ReplicaSet(endpoint))
+    return {
+        name: OwnModel(TritonBackend(replicas, name), TritonBackend(replicas, name, waits=False), replicas.serves)
+        for name in names
+    }
+
+
+def _cloud(candidate: Candidate, providers: Mapping[str, Provider], secrets: Path) -> Cloud:
+    provider, _, model = candidate.name.partition("/")
+    spec, folder = providers[provider].spec, secrets / provider
+    authority = folder / AUTHORITY
+    make = partial(
+        client_of,
+        candidate.name,
+        spec,
+        model,
+        candidate.resolved,
+        folder,
+        str(authority) if authority.is_file() else None,
+    )
+    return Cloud(provider, make, spec.limits.max_concurrent, spec.limits.requests_per_minute)

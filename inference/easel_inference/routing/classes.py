@@ -1,0 +1,138 @@
+"""From what people write (a job, its class, Providers) to what a choice is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from easel_api.errors import ERRORS, AmbiguousSubmit, BilledBadOutput, Cancelled, ContentBlocked, InvalidInput
+from easel_api.generationclass import Allow, ClassBackend, GenerationClassSpec, OnBlocked, When
+from easel_api.generationjob import GenerationJobSpec, OnUnsupported
+from easel_api.offers import SPOKEN, Honours, Offer
+from easel_api.provider import ProviderSpec
+from easel_inference.catalog.merging import keeps_of, offer_of
+
+from .decision import Fallback
+from .plan import Allowed, Backend
+from .request import Request
+
+STAYS = frozenset(error.reason for error in (AmbiguousSubmit, BilledBadOutput, Cancelled, ContentBlocked, InvalidInput))
+"""Failures behind which an item goes nowhere else: it may be paid for already, was stopped, or is wrong in itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Provider as a choice sees it."""
+
+    spec: ProviderSpec
+    keeps: str
+    offers: Mapping[str, Offer | None]
+    """By model; None: nobody knows what it does."""
+    unusable: str = ""
+    """Why the job may not go there; empty when it may."""
+
+
+def account_of(spec: ProviderSpec) -> Account:
+    """A Provider as a choice sees it."""
+    offers = {offer.model: offer_of(spec, offer.model) for offer in spec.offers}
+    unusable = "" if spec.family in SPOKEN else f"no client speaks {spec.family.value} yet"
+    return Account(spec, keeps_of(spec).value, offers, unusable)
+
+
+def request_of(spec: GenerationJobSpec, longest_prompt: int) -> Request:
+    """What all items of a job ask for. `longest_prompt` is in characters, with its variables filled in."""
+    parameters = spec.parameters
+    seconds = parameters.frames / parameters.fps if parameters.frames and parameters.fps else None
+    return Request(
+        task=spec.task,
+        width=parameters.width,
+        height=parameters.height,
+        seconds=seconds,
+        set_parameters=_set(spec),
+        prompt_characters=longest_prompt,
+        adapts=spec.on_unsupported is OnUnsupported.ADAPT,
+    )
+
+
+def _set(spec: GenerationJobSpec) -> frozenset[Honours]:
+    """What a person wrote down; a default binds nobody."""
+    named = spec.parameters.model_fields_set
+    found = {
+        honour
+        for field, honour in (
+            ("seeds", Honours.SEED),
+            ("strength", Honours.STRENGTH),
+            ("steps", Honours.STEPS),
+            ("guidance_scale", Honours.GUIDANCE_SCALE),
+            ("fps", Honours.FPS),
+            ("frames", Honours.FRAMES),
+            ("expand", Honours.EXPAND),
+            ("scale", Honours.SCALE),
+            ("mask_colours", Honours.MASK_COLOURS),
+            ("end_seed", Honours.END_SEED),
+            ("truncation", Honours.TRUNCATION),
+        )
+        if field in named and getattr(spec.parameters, field) is not None
+    }
+    if Honours.FPS in found:
+        found.discard(Honours.FRAMES)  # the two together are a length, which an offer is asked for in seconds
+    asked = (
+        (any(prompt.negative for prompt in spec.prompts), Honours.NEGATIVE),
+        (spec.quality is not None, Honours.QUALITY),
+        (spec.reproducible, Honours.REPRODUCIBLE),
+        (bool(spec.adapters), Honours.ADAPTERS),
+    )
+    return frozenset(found | {honour for is_set, honour in asked if is_set})
+
+
+def backends_of(spec: GenerationClassSpec, own: Mapping[str, str], accounts: Mapping[str, Account]) -> list[Backend]:
+    """Every backend of a class, in its order. `own` has for each ModelDeployment why it cannot, empty when it can."""
+    return [backend for entry in spec.backends for backend in _backends(entry, own, accounts)]
+
+
+def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Mapping[str, Account]) -> Iterable[Backend]:
+    if entry.model_deployment is not None:
+        name = entry.model_deployment.name
+        unfit = own.get(name, "there is no such ModelDeployment in the job's namespace")
+        yield Backend(name, own=True, unfit=unfit, quality=entry.quality, weight=entry.weight)
+        return
+    assert entry.provider is not None  # noqa: S101 - a rule of the class
+    account = accounts.get(entry.provider.name)
+    if account is None or account.unusable:
+        yield Backend(entry.provider.name, refusal=account.unusable if account else "there is no such Provider")
+        return
+    for model in entry.models or [each.model for each in account.spec.offers]:
+        said = next((each for each in account.spec.offers if each.model == model), None)
+        yield Backend(
+            f"{entry.provider.name}/{model}",
+            provider=entry.provider.name,
+            region=account.spec.region or "",
+            retention=account.keeps,
+            offer=account.offers.get(model),
+            quality=said.quality if said else 0,
+            limited=account.spec.spend.per_day is not None or account.spec.spend.per_month is not None,
+            weight=entry.weight,
+        )
+
+
+def allowed_by(allow: Allow) -> Allowed:
+    """What a class lets its jobs go to."""
+    return Allowed(
+        regions=frozenset(allow.regions) if allow.regions else None,
+        retention=frozenset(keeps.value for keeps in allow.keeps) if allow.keeps else None,
+        unknown_price=allow.unknown_price,
+    )
+
+
+def fallback_of(spec: GenerationClassSpec) -> Fallback:
+    """When an item goes elsewhere."""
+    told = spec.fallback
+    failures = frozenset(ERRORS) - STAYS if When.BACKEND_FAILURE in told.when else frozenset()
+    if told.on_content_blocked is OnBlocked.FALL_BACK:
+        failures |= {ContentBlocked.reason}
+    return Fallback(
+        queue_wait_seconds=told.queue_wait_seconds,
+        wake_seconds=told.wake_seconds,
+        unavailable=When.GPU_UNAVAILABLE in told.when,
+        failures=failures,
+    )

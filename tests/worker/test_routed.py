@@ -1,0 +1,272 @@
+"""Jobs of a class whose providers cost money: a real API server for the ledger, a real S3 server, and an emulator of Bedrock."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_pods import NAMESPACE, Pods
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "emulators"))
+
+from easel_emulators.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock, Fault, bedrock
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.triton, pytest.mark.engine, pytest.mark.s3]
+
+CORE = "stability.stable-image-core-v1:1"
+CENTS = 4
+"""What a picture of it costs, by the catalogue."""
+CLOUD = {"provider": {"name": "bedrock-west"}}
+OWN = {"modelDeployment": {"name": "studio-mini"}}
+
+
+class Routed:
+    """Jobs of a class, and what has become of the money."""
+
+    def __init__(self, pods: Pods, aws: Bedrock) -> None:
+        self.pods, self.aws = pods, aws
+        secrets = pods.folder / "providers/bedrock-west"
+        secrets.mkdir(parents=True)
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("ca.crt", aws.authority.read_text()),
+        ):
+            (secrets / name).write_text(value)
+        self.secrets = secrets
+
+    def provider(self, **spec: Any) -> None:
+        fields = {
+            "family": "BedrockInvoke",
+            "region": REGION,
+            "endpoint": self.aws.url,
+            "credentials": {"secretRef": {"name": "aws"}},
+            "offers": [{"model": CORE}],
+        } | spec
+        manifest = {
+            "apiVersion": "easel.dev/v1alpha1",
+            "kind": "Provider",
+            "metadata": {"name": "bedrock-west", "namespace": NAMESPACE},
+            "spec": fields,
+        }
+        self.pods.kubectl.apply(manifest)
+
+    def job(self, name: str, items: int = 3, **spec: Any) -> dict[str, Any]:
+        seeds = {"parameters": {"steps": 2, "seeds": list(range(1, items + 1))}}
+        return self.pods.job(
+            name, **({"backends": None, "generationClassName": "studio", "onUnsupported": "Adapt"} | seeds | spec)
+        )
+
+    def environment(self, *backends: dict[str, Any], **spec: Any) -> dict[str, str]:
+        return {
+            "EASEL_CLASS": json.dumps({"backends": list(backends or (CLOUD,))} | spec),
+            "EASEL_PROVIDERS_DIR": str(self.pods.folder / "providers"),
+            "EASEL_ENDPOINT": "",
+        }
+
+    def run(self, job: dict[str, Any], *backends: dict[str, Any], **spec: Any) -> tuple[int, str]:
+        return self.pods.run(job, **self.environment(*backends, **spec))
+
+    @property
+    def ledger(self) -> dict[str, Any]:
+        found = self.pods.kubectl("get", "provider", "bedrock-west", "-n", NAMESPACE, "-o", "json")
+        return dict(json.loads(found).get("status", {}).get("spend", {}))
+
+    def spent_cents(self) -> float:
+        return float(self.ledger["day"]["amount"]) * 100
+
+    def reserved(self) -> list[str]:
+        return [account["reserved"] for account in self.ledger.get("accounts", []) if float(account["reserved"])]
+
+    def manifest(self, name: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.pods.bucket.bytes_of(f"{name}/manifest.json"))["items"])
+
+
+@pytest.fixture
+def routed(pods: Pods, tmp_path: Path) -> Iterator[Routed]:
+    with bedrock(tmp_path) as aws:
+        made = Routed(pods, aws)
+        made.provider()
+        yield made
+    pods.kubectl("delete", "providers", "--all", "-n", NAMESPACE)
+
+
+def test_a_job_is_made_by_a_provider_and_paid_to_the_cent(routed: Routed) -> None:
+    job = routed.job("bought")
+    code, log = routed.run(job)
+    assert code == 0, log
+    assert len(routed.aws.paid) == 3
+    assert routed.spent_cents() == 3 * CENTS
+    assert routed.ledger["month"]["amount"] == routed.ledger["day"]["amount"] == "0.12"
+    (account,) = routed.ledger["accounts"]
+    assert (account["job"], account["paid"], account["reserved"]) == (f"{NAMESPACE}/bought", "0.12", "0")
+    status = routed.pods.status("bought")
+    assert (status["done"], status["cost"]) == ("3/3", {"spent": "0.12", "currency": "USD"})
+    for item in routed.manifest("bought"):
+        assert (item["state"], item["backend"], item["cost"]) == ("Succeeded", f"bedrock-west/{CORE}", "0.04")
+        assert [each["field"] for each in item["adapted"]] == ["steps"]
+        assert item["delivered"]["key"] in routed.pods.bucket.objects()
+
+
+def test_a_field_that_no_provider_honours_is_refused_before_any_call(routed: Routed) -> None:
+    code, log = routed.run(routed.job("strict", onUnsupported=None))
+    assert code != 0
+    assert "steps: knows no such parameter" in log
+    assert routed.aws.calls == []
+
+
+def test_a_budget_is_never_exceeded(routed: Routed) -> None:
+    job = routed.job("poor", items=6, budget={"max": "0.10"}, failurePolicy="KeepPartial", maxAttempts=1)
+    _, log = routed.run(job)
+    assert len(routed.aws.paid) == 2, log
+    assert routed.spent_cents() == 2 * CENTS
+    assert "spec.budget" in routed.pods.status("poor")["lastFailure"]["message"]
+
+
+def test_workers_together_never_spend_more_than_a_provider_may(routed: Routed) -> None:
+    routed.provider(spend={"perDay": "0.41"})
+    more = {"failurePolicy": "KeepPartial", "maxAttempts": 1}
+    jobs = [routed.job(f"greedy-{number}", items=24, **more) for number in range(3)]
+    workers = [routed.pods.start(job, **routed.environment()) for job in jobs]
+    logs = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert not any("Traceback" in log for log in logs), logs
+    assert len(routed.aws.paid) == 10, "of 72 items: room for ten"
+    assert routed.spent_cents() == 10 * CENTS
+    assert routed.reserved() == []
+
+
+def test_a_killed_worker_never_has_an_item_paid_for_twice(routed: Routed, eventually: Callable[..., None]) -> None:
+    job = routed.job("killed", items=6, failurePolicy="KeepPartial")
+    routed.aws.gate.clear()
+    worker = routed.pods.start(job, **routed.environment())
+    eventually(lambda: len(routed.aws.calls) == 6, "all are asked for")
+    worker.kill()
+    worker.wait()
+    routed.aws.gate.set()
+    eventually(lambda: len(routed.aws.paid) == 6, "all are made and billed, for nobody")
+    code, log = routed.run(job)
+    assert code == 1, log
+    assert len(routed.aws.calls) == 6, "none was asked for again"
+    assert {item["error"]["reason"] for item in routed.manifest("killed")} == {"AmbiguousSubmit"}
+    assert routed.spent_cents() == 6 * CENTS
+    assert routed.reserved() == []
+
+
+def test_an_item_goes_to_a_provider_while_no_replica_serves_and_back(routed: Routed, serving: Any) -> None:
+    job = routed.job("failing-over", items=4)
+    status = {"status": {"backend": {"modelDeployment": "studio-mini", "selectedReason": "Routed"}}}
+    routed.pods.kubectl(
+        "patch",
+        "gen",
+        "failing-over",
+        "-n",
+        NAMESPACE,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps(status),
+    )
+    nobody = routed.environment(OWN, CLOUD, fallback={"when": ["GPUUnavailable"]}) | {"EASEL_ENDPOINT": "127.0.0.1:9"}
+    code, log = routed.pods.run(job, **nobody)
+    assert code == 0, log
+    items = routed.manifest("failing-over")
+    assert {item["backend"] for item in items} == {f"bedrock-west/{CORE}"}
+    assert "studio-mini" in items[0]["passedOver"]
+    before = len(routed.aws.paid)
+
+    again = routed.job("back-again", items=4)
+    routed.pods.kubectl(
+        "patch", "gen", "back-again", "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", json.dumps(status)
+    )
+    there = routed.environment(OWN, CLOUD, fallback={"when": ["GPUUnavailable"]}) | {"EASEL_ENDPOINT": serving.endpoint}
+    code, log = routed.pods.run(again, **there)
+    assert code == 0, log
+    assert {item["backend"] for item in routed.manifest("back-again")} == {"studio-mini"}
+    assert len(routed.aws.paid) == before
+
+
+@pytest.mark.parametrize(
+    ("then", "reason", "paid"),
+    [
+        (Fault("ThrottlingException"), None, 1),
+        ("block", "ContentBlocked", 0),
+        ("close", "AmbiguousSubmit", 1),
+        ("empty", "BilledBadOutput", 1),
+        ("cut", "BilledBadOutput", 1),
+        (Fault("AccessDeniedException"), "AuthConfig", 0),
+        (Fault("InternalServerException"), None, 1),
+    ],
+    ids=lambda value: value.code if isinstance(value, Fault) else str(value),
+)
+def test_whatever_goes_wrong_an_item_is_paid_for_once_at_most(
+    routed: Routed, then: Any, reason: str | None, paid: int
+) -> None:
+    routed.aws.next.append(then)
+    code, log = routed.run(routed.job("unlucky", items=1))
+    assert (code == 0) == (reason is None), log
+    assert len(routed.aws.paid) == paid
+    assert (routed.spent_cents() if routed.ledger.get("day") else 0) == paid * CENTS
+    assert routed.reserved() == []
+    if reason:
+        assert routed.pods.status("unlucky")["lastFailure"]["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"), [("AWS_SECRET_ACCESS_KEY", None, "missing"), ("AWS_ACCESS_KEY_ID", "a b", "malformed")]
+)
+def test_a_key_that_is_missing_or_malformed_is_named_and_not_shown(
+    routed: Routed, key: str, value: str | None, says: str
+) -> None:
+    if value is None:
+        (routed.secrets / key).unlink()
+    else:
+        (routed.secrets / key).write_text(value)
+    code, log = routed.run(routed.job("keyless"))
+    assert code == 3
+    assert f"spec.credentials.secretRef: the Secret's key {key} is {says}" in log
+    assert SECRET_KEY not in log
+    assert routed.aws.calls == []
+
+
+def test_a_job_whose_account_was_closed_spends_no_more(routed: Routed, eventually: Callable[..., None]) -> None:
+    """The operator takes it for over, and all that it had reserved for paid."""
+    job = routed.job("closed", items=40, failurePolicy="KeepPartial", maxAttempts=1)
+    routed.aws.gate.clear()
+    worker = routed.pods.start(job, **routed.environment())
+    eventually(lambda: len(routed.aws.calls) == 8, "as many as are allowed at once")
+    routed.pods.kubectl(
+        "patch", "provider", "bedrock-west", "-n", NAMESPACE, "--subresource=status", "--type=merge",
+        "-p", json.dumps({"status": {"spend": {"accounts": []}}}),
+    )  # fmt: skip
+    routed.aws.gate.set()
+    _, log = worker.communicate(timeout=120)
+    assert "Traceback" not in log
+    assert len(routed.aws.paid) <= 16, "what was reserved when it was closed"
+    assert {item["error"]["reason"] for item in routed.manifest("closed") if "error" in item} == {"BudgetSpent"}
+
+
+def test_a_ledger_that_is_gone_at_the_end_fails_no_job(routed: Routed, eventually: Callable[..., None]) -> None:
+    job = routed.job("unsettled", items=2)
+    routed.aws.gate.clear()
+    worker = routed.pods.start(job, **routed.environment())
+    eventually(lambda: len(routed.aws.calls) == 2, "both are asked for")
+    routed.pods.kubectl("delete", "provider", "bedrock-west", "-n", NAMESPACE)
+    routed.aws.gate.set()
+    _, log = worker.communicate(timeout=120)
+    assert worker.returncode == 0, log
+    assert "the job's account was not settled" in log
+    assert routed.pods.status("unsettled")["done"] == "2/2"
+
+
+def test_what_a_policy_blocked_is_not_asked_for_again_by_the_next_worker(routed: Routed) -> None:
+    routed.aws.next.append("block")
+    job = routed.job("blocked", items=1)
+    for _ in range(2):
+        code, log = routed.run(job)
+        assert code == 1, log
+        assert "ContentBlocked" in log
+    assert len(routed.aws.calls) == 1
