@@ -14,7 +14,7 @@ pytestmark = pytest.mark.apiserver
 
 SYSTEM, ART = "easel-system", "art"
 VALUES: Manifest = {"namespaces": [ART], "operator": {"replicas": 2}}
-CRDS = ("modeldeployments.easel.dev", "generationjobs.easel.dev")
+CRDS = tuple(f"{kind}.easel.dev" for kind in ("modeldeployments", "generationjobs", "providers", "generationclasses"))
 
 
 def restricted(name: str) -> Manifest:
@@ -120,7 +120,7 @@ def test_editors_of_a_namespace_may_ask_for_pictures_but_not_serve_models(instal
     roles = json.loads(fresh.kubectl("get", "clusterroles", "easel-edit", "easel-admin", "-o", "json"))["items"]
     assert [role["rules"][0]["resources"] for role in roles] == [
         ["generationjobs"],
-        ["modeldeployments", "modeldeployments/scale"],
+        ["modeldeployments", "modeldeployments/scale", "providers"],
     ]
 
 

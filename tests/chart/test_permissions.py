@@ -60,6 +60,8 @@ def test_the_operator_may_do_exactly_what_its_code_says(rendered: list[Manifest]
     assert [role["metadata"]["namespace"] for role in operators] == ["art", "studio"]
     for role in operators:
         assert triples(role) == declared(permissions.WATCHED_NAMESPACE)
+    (classes,) = [role for role in roles(rendered) if role["metadata"]["name"] == "easel-operator-classes"]
+    assert triples(classes) == declared(permissions.CLUSTER)
     (lease,) = [role for role in roles(rendered) if role["metadata"]["name"] == "easel-operator-lease"]
     assert triples(lease) == declared(permissions.LEASE_NAMESPACE)
     by_name = [rule for rule in lease["rules"] if rule["verbs"] != ["create"]]
@@ -86,6 +88,9 @@ def test_a_worker_reads_its_job_and_reports_on_it(rendered: list[Manifest]) -> N
         assert triples(role) == {
             ("easel.dev", "generationjobs", "get"),
             ("easel.dev", "generationjobs/status", "patch"),
+            # What its class's accounts offer, and their ledgers.
+            ("easel.dev", "providers", "get"),
+            ("easel.dev", "providers/status", "patch"),
         }
 
 

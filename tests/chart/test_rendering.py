@@ -149,7 +149,12 @@ def test_a_changed_configuration_starts_new_pods(helm: Helm) -> None:
 
 def test_crds_are_kept_on_uninstall(helm: Helm) -> None:
     crds = [doc for doc in helm.render("easel-system") if doc["kind"] == "CustomResourceDefinition"]
-    assert {crd["spec"]["names"]["kind"] for crd in crds} == {"ModelDeployment", "GenerationJob"}
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == {
+        "ModelDeployment",
+        "GenerationJob",
+        "Provider",
+        "GenerationClass",
+    }
     assert {crd["metadata"]["annotations"]["helm.sh/resource-policy"] for crd in crds} == {"keep"}
 
 

@@ -87,6 +87,16 @@ class ApplyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleSpend:
+    """Write a Provider's ledger, which its workers write too; refused when it changed since it was read."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    spend: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordEvent:
     """Tell a person who runs `kubectl describe`."""
 
@@ -97,4 +107,4 @@ class RecordEvent:
     message: str
 
 
-Action = Apply | Suspend | SetDeletionCost | KeepReplicas | Delete | ApplyStatus | RecordEvent
+Action = Apply | Suspend | SetDeletionCost | KeepReplicas | Delete | ApplyStatus | SettleSpend | RecordEvent

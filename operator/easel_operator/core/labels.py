@@ -26,6 +26,9 @@ RUNTIME_HASH = "easel.dev/runtime"
 SELECTED_REASON = "easel.dev/selected-reason"
 """Annotation of a batch Job, beside the name of its backend: an operator that dies right after making it forgets neither."""
 
+ROUTED = "Routed"
+"""The reason of a job whose worker chooses among the backends of its class for each item."""
+
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes' own annotation: of the pods of a Deployment the one of the least cost goes first."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from easel_api.errors import ErrorReport
+from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import ChosenBackend, GenerationJobSpec, GenerationJobStatus
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from easel_api.offers import Offer
+from easel_api.provider import ProviderSpec, ProviderStatus
 from easel_api.tasks import Task
 
 from .admission import ADMITTED, Turn
@@ -225,6 +229,38 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A Provider and the jobs that may pay by it."""
+
+    identity: Identity
+    spec: ProviderSpec | Problem
+    status: ProviderStatus
+    offers: Mapping[str, Offer | None]
+    """By model, with what the catalogue says; None: it says nothing, and neither does the Provider."""
+    underway: frozenset[str] = frozenset()
+    """Uids of GenerationJobs that are not over."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsableProvider:
+    """A Provider that a job's class names, in the job's namespace, and that can be used."""
+
+    name: str
+    secret: str = ""
+    """Name of its Secret; empty: it goes by the workers' own identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What a job's class means in its namespace; the own models are among the job's candidates."""
+
+    spec: GenerationClassSpec
+    providers: tuple[UsableProvider, ...] = ()
+    unusable: tuple[str, ...] = ()
+    """Why others of the class cannot be used, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A GenerationJob and everything around it."""
 
@@ -240,3 +276,5 @@ class JobView:
     batch_job: BatchJob | None = None
     pods: tuple[Pod, ...] = ()
     refusal: Refusal | None = None
+    routes: Routes | Problem | None = None
+    """Of a job of a class that has no worker yet."""

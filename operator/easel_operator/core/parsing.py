@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from easel_api import conditions
 from easel_api.conditions import ConditionType
 from easel_api.errors import InvalidInput
+from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import ChosenBackend, GenerationJobSpec, GenerationJobStatus
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from easel_api.provider import ProviderSpec, ProviderStatus
 
 from . import labels
 from .admission import slots
@@ -95,6 +97,21 @@ def job_status(raw: Raw) -> GenerationJobStatus:
     return GenerationJobStatus.model_validate({key: status[key] for key in OPERATORS_AND_WORKERS if key in status})
 
 
+def provider_spec(raw: Raw) -> ProviderSpec | Problem:
+    """Spec of a Provider."""
+    return parse_spec(ProviderSpec, raw, lambda _: ())
+
+
+def provider_status(raw: Raw) -> ProviderStatus:
+    """Status of a Provider as last written; empty before that."""
+    return ProviderStatus.model_validate(raw.get("status") or {})
+
+
+def class_spec(raw: Raw) -> GenerationClassSpec | Problem:
+    """Spec of a GenerationClass."""
+    return parse_spec(GenerationClassSpec, raw, lambda _: ())
+
+
 def owner_uid(raw: Raw) -> str:
     """Uid of the controlling owner, or nothing."""
     owners = raw.get("metadata", {}).get("ownerReferences", [])
@@ -158,10 +175,11 @@ def batch_job_of(raw: Raw) -> BatchJob:
 
 
 def _backend(annotations: Raw) -> ChosenBackend | None:
-    if not (name := annotations.get(labels.MODEL_DEPLOYMENT)):
+    name, reason = annotations.get(labels.MODEL_DEPLOYMENT, ""), annotations.get(labels.SELECTED_REASON, "")
+    if not name and reason != labels.ROUTED:
         return None
     try:
-        return ChosenBackend(model_deployment=name, selected_reason=annotations.get(labels.SELECTED_REASON, ""))
+        return ChosenBackend(model_deployment=name, selected_reason=reason)
     except ValidationError:
         return None  # anyone may have edited them
 

@@ -1,6 +1,7 @@
 """What the operator may do, as the rules of a Role: the one source that the chart's Role is compared with.
 
-It reads no Secret, runs no command in a pod, and touches nothing outside the namespaces it watches, its Lease apart.
+It reads no Secret, runs no command in a pod, and touches nothing outside the namespaces it watches, its Lease apart; of the cluster it
+reads GenerationClasses.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ _WATCH = ("get", "list", "watch")
 _OWN = (*_WATCH, "create", "patch", "delete")
 
 WATCHED_NAMESPACE: tuple[Permission, ...] = (
-    Permission("easel.dev", ("modeldeployments", "generationjobs"), _WATCH, "what people ask for"),
+    Permission("easel.dev", ("modeldeployments", "generationjobs", "providers"), _WATCH, "what people ask for"),
     Permission("easel.dev", ("generationjobs",), ("delete",), "ttlSecondsAfterFinished"),
-    Permission("easel.dev", ("modeldeployments/status", "generationjobs/status"), ("patch",), "status"),
+    Permission(
+        "easel.dev", ("modeldeployments/status", "generationjobs/status", "providers/status"), ("patch",), "status"
+    ),
     Permission("apps", ("deployments",), _OWN, "the runtime of a model"),
     Permission("batch", ("jobs",), _OWN, "the worker of a job"),
     Permission("", ("services",), _OWN, "the address of a model's replicas"),
@@ -40,6 +43,11 @@ WATCHED_NAMESPACE: tuple[Permission, ...] = (
     Permission("events.k8s.io", ("events",), ("create", "patch"), "what happened, for a person to read"),
 )
 """In each watched namespace."""
+
+CLUSTER: tuple[Permission, ...] = (
+    Permission("easel.dev", ("generationclasses",), ("get",), "what a job's class means"),
+)
+"""In the whole cluster."""
 
 LEASE_NAMESPACE: tuple[Permission, ...] = (
     # A Lease cannot be created by name, hence `create` without one; the rest is for the operator's Lease alone.

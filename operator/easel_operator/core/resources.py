@@ -22,6 +22,9 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+PROVIDERS = Resource(GROUP, VERSION, "Provider", "providers")
+GENERATION_CLASSES = Resource(GROUP, VERSION, "GenerationClass", "generationclasses")
+"""Of the whole cluster, so that a reference to one has no namespace."""
 MODEL_DEPLOYMENTS = Resource(GROUP, VERSION, "ModelDeployment", "modeldeployments")
 GENERATION_JOBS = Resource(GROUP, VERSION, "GenerationJob", "generationjobs")
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
@@ -34,7 +37,7 @@ EVENTS = Resource("", "v1", "Event", "events")
 SCALED_OBJECTS = Resource("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
 AUTOSCALERS = Resource("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 
-OWN_KINDS = (MODEL_DEPLOYMENTS, GENERATION_JOBS)
+OWN_KINDS = (MODEL_DEPLOYMENTS, GENERATION_JOBS, PROVIDERS)
 CHILD_KINDS = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES, JOBS, PODS)
 
 
@@ -52,7 +55,7 @@ class Key:
     @property
     def resource(self) -> Resource:
         """The kind as the API server addresses it."""
-        return MODEL_DEPLOYMENTS if self.kind == MODEL_DEPLOYMENTS.kind else GENERATION_JOBS
+        return next(each for each in OWN_KINDS if each.kind == self.kind)
 
 
 @dataclass(frozen=True, slots=True)

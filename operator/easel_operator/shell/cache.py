@@ -22,6 +22,7 @@ from easel_operator.core.resources import (
     MODEL_DEPLOYMENTS,
     OWN_KINDS,
     PODS,
+    PROVIDERS,
     Key,
     Resource,
 )
@@ -56,6 +57,7 @@ class Cache:
         self._objects: dict[Resource, dict[str, dict[str, Entry]]] = defaultdict(lambda: defaultdict(dict))
         self._pods: dict[Key, set[Name]] = defaultdict(set)
         self._events: dict[str, set[Name]] = defaultdict(set)
+        self._providers: dict[Name, Any] = {}
         self.changes = 0
 
     def put(self, resource: Resource, raw: Raw) -> None:
@@ -123,6 +125,29 @@ class Cache:
             yield owner
         if resource == MODEL_DEPLOYMENTS:
             yield from self._waiting_for(namespace, name)
+        if resource == PROVIDERS and self._is_news(namespace, name, raw):
+            yield from self._routed(namespace)
+        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName"):
+            # It may be over, and its accounts with it.
+            yield from (Key(PROVIDERS.kind, namespace, each) for each in self.entries(PROVIDERS, namespace))
+
+    def _is_news(self, namespace: str, name: str, raw: Raw) -> bool:
+        """Whether a Provider changed in what jobs wait for; its ledger changes with every few items."""
+        said = (raw.get("status") or {}).get("conditions", [])
+        now = raw["metadata"].get("generation"), [(item["type"], item["status"]) for item in said]
+        before, self._providers[namespace, name] = self._providers.get((namespace, name)), now
+        return before != now
+
+    def _routed(self, namespace: str) -> Iterator[Key]:
+        """Jobs of a class that have not begun: a Provider may be what they wait for."""
+        for name, entry in self._objects[GENERATION_JOBS].get(namespace, {}).items():
+            status = entry.raw.get("status") or {}
+            if (
+                entry.raw.get("spec", {}).get("generationClassName")
+                and not status.get("startTime")
+                and not status.get("completionTime")
+            ):
+                yield Key(GENERATION_JOBS.kind, namespace, name)
 
     def _told_of(self, event: Raw) -> Raw:
         """What an event is about; only pods and batch Jobs are known by it, and an event may be seen before either."""

@@ -20,8 +20,9 @@ from easel_operator.core.configuration import Configuration
 from easel_operator.core.decision import Decision, Environment, Refusal
 from easel_operator.core.job.decide import decide as decide_job
 from easel_operator.core.model.decide import decide as decide_model
-from easel_operator.core.observed import JobView, ModelView
-from easel_operator.core.resources import MODEL_DEPLOYMENTS, Key, Reference
+from easel_operator.core.observed import JobView, ModelView, ProviderView
+from easel_operator.core.provider.decide import decide as decide_provider
+from easel_operator.core.resources import MODEL_DEPLOYMENTS, PROVIDERS, Key, Reference
 from easel_operator.ports.cluster import REFUSALS, Cluster
 from easel_operator.ports.metrics import Metrics, Result
 
@@ -31,7 +32,7 @@ from .workqueue import Outcome
 
 logger = logging.getLogger(__name__)
 
-View = ModelView | JobView
+View = ModelView | JobView | ProviderView
 
 
 class NotLeading(Exception):
@@ -104,20 +105,27 @@ class Loop:
     async def _observe(self, key: Key, raw: dict[str, Any]) -> View:
         if key.resource == MODEL_DEPLOYMENTS:
             return await self._observer.model(key, raw)
-        return self._observer.job(key, raw)
+        if key.resource == PROVIDERS:
+            return await self._observer.provider(key, raw)
+        return await self._observer.job(key, raw)
 
     def _decide(self, view: View) -> Decision:
         environment = Environment(self._clock(), self._configuration)
-        if isinstance(view, ModelView):
-            return decide_model(view, environment)
-        return decide_job(view, environment)
+        match view:
+            case ModelView():
+                return decide_model(view, environment)
+            case ProviderView():
+                return decide_provider(view, environment)
+            case JobView():
+                return decide_job(view, environment)
 
     async def _act_upon(self, view: View, decision: Decision) -> tuple[Result, Outcome]:
         try:
             await self._act(view.identity.key, decision)
         except REFUSALS as error:
             logger.warning("%s: refused: %s", view.identity.key, error)
-            await self._act(view.identity.key, self._decide(replace(view, refusal=Refusal.of(error))))
+            if not isinstance(view, ProviderView):
+                await self._act(view.identity.key, self._decide(replace(view, refusal=Refusal.of(error))))
             return "refused", Outcome(failed=True)
         result: Result = "settled" if decision.settled else "acted"
         return result, Outcome(requeue_after=decision.requeue_after)

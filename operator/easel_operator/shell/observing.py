@@ -6,21 +6,41 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from easel_api import conditions
+from easel_api.conditions import ConditionType
+from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from easel_api.offers import Offer
+from easel_api.provider import Account, ProviderSpec
+from easel_api.tasks import Task
 from easel_api.validation import model_problems
 from easel_operator.core import labels, parsing
 from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.model.fetching import fetch_name
 from easel_operator.core.model.scalers import SCALERS
-from easel_operator.core.observed import BatchJob, Candidate, JobView, ModelView, Pod, Problem, Trouble
+from easel_operator.core.observed import (
+    BatchJob,
+    Candidate,
+    JobView,
+    ModelView,
+    Pod,
+    Problem,
+    ProviderView,
+    Routes,
+    Trouble,
+    UsableProvider,
+)
 from easel_operator.core.pods import create_trouble, mount_trouble
 from easel_operator.core.resources import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
+    GENERATION_CLASSES,
+    GENERATION_JOBS,
     JOBS,
     MODEL_DEPLOYMENTS,
     NETWORK_POLICIES,
+    PROVIDERS,
     SERVICES,
     Key,
     Reference,
@@ -34,6 +54,8 @@ from .probing import Prober
 
 Raw = dict[str, Any]
 SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
+Offers = Callable[[ProviderSpec, str], Offer | None]
+"""What is known of a model of a Provider, by its id."""
 
 MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 
@@ -49,9 +71,10 @@ class Observer:
         prober: Prober,
         cluster: Cluster,
         problems: SpecProblems,
+        offers: Offers,
     ) -> None:
         self._cache, self._demands, self._admissions, self._prober = cache, demands, admissions, prober
-        self._cluster, self._problems = cluster, problems
+        self._cluster, self._problems, self._offers = cluster, problems, offers
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
         """A ModelDeployment and its surroundings."""
@@ -75,20 +98,84 @@ class Observer:
             history=self._demands.history(key),
         )
 
-    def job(self, key: Key, raw: Raw) -> JobView:
+    async def job(self, key: Key, raw: Raw) -> JobView:
         """A GenerationJob and its surroundings."""
-        spec = parsing.job_spec(raw, self._problems)
+        spec, job = parsing.job_spec(raw, self._problems), self._batch_job(key)
+        begins = not (isinstance(spec, Problem) or job or spec.suspend or spec.cancel or _is_over(raw))
+        routes = await self._routes(key.namespace, spec) if begins and not isinstance(spec, Problem) else None
         return JobView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
             status=parsing.job_status(raw),
-            candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec)),
+            candidates=() if isinstance(spec, Problem) else tuple(self._candidates(key.namespace, spec, routes, job)),
             turn=self._admissions.turn(key),
             queue=parsing.queue_labels(raw),
             declared=parsing.declared(raw),
-            batch_job=self._batch_job(key),
+            batch_job=job,
             pods=self._pods(key),
+            routes=routes,
         )
+
+    async def provider(self, key: Key, raw: Raw) -> ProviderView:
+        """A Provider and the jobs that may pay by it."""
+        spec = parsing.provider_spec(raw)
+        offers = (
+            {} if isinstance(spec, Problem) else {each.model: self._offers(spec, each.model) for each in spec.offers}
+        )
+        status = parsing.provider_status(raw)
+        return ProviderView(
+            identity=parsing.identity_of(key, raw),
+            spec=spec,
+            status=status,
+            offers=offers,
+            underway=await self._underway(key.namespace, status.spend.accounts if status.spend else []),
+        )
+
+    async def _underway(self, namespace: str, accounts: list[Account]) -> frozenset[str]:
+        """Jobs that are not over. One with an account is asked for before it is taken for gone: a watch may be late."""
+        jobs = self._cache.raws(GENERATION_JOBS, namespace).values()
+        known = {job["metadata"]["uid"] for job in jobs if not _is_over(job)}
+        for account in accounts:
+            if account.holder not in known:
+                name = account.job.rpartition("/")[2]
+                found = await self._cluster.get(Reference(GENERATION_JOBS, namespace, name)) if name else None
+                if found and found["metadata"]["uid"] == account.holder and not _is_over(found):
+                    known.add(account.holder)
+        return frozenset(known)
+
+    async def _routes(self, namespace: str, spec: GenerationJobSpec) -> Routes | Problem | None:
+        """What a job's class means here. Asked for and not watched: it is of the whole cluster, and counts until a worker is made."""
+        name = spec.generation_class_name
+        if name is None:
+            return None
+        raw = await self._cluster.get(Reference(GENERATION_CLASSES, "", name))
+        if raw is None:
+            return Problem("ClassNotFound", f"there is no GenerationClass {name}")
+        found = parsing.class_spec(raw)
+        if isinstance(found, Problem):
+            return found
+        seen = [self._provider(namespace, each, models, spec.task) for each, models in _providers_of(found).items()]
+        return Routes(
+            found,
+            tuple(each for each in seen if isinstance(each, UsableProvider)),
+            tuple(each for each in seen if isinstance(each, str)),
+        )
+
+    def _provider(self, namespace: str, name: str, models: frozenset[str], task: Task) -> UsableProvider | str:
+        raw = self._cache.get(PROVIDERS, namespace, name)
+        if raw is None:
+            return f"there is no Provider {name} in this namespace"
+        spec, said = (
+            parsing.provider_spec(raw),
+            conditions.find(parsing.provider_status(raw).conditions, ConditionType.READY),
+        )
+        if isinstance(spec, Problem) or said is None or said.status != "True":
+            return f"Provider {name} is not ready" + (f": {said.message}" if said and said.message else "")
+        named = [each.model for each in spec.offers if not models or each.model in models]
+        if not any(task in offer.tasks for each in named if (offer := self._offers(spec, each))):
+            return f"Provider {name} does no {task.value} by this class"
+        reference = spec.credentials.secret_ref
+        return UsableProvider(name, reference.name if reference else "")
 
     async def _scalers(
         self, key: Key, spec: ModelDeploymentSpec | Problem, status: ModelDeploymentStatus
@@ -109,9 +196,15 @@ class Observer:
             if (labels.MODEL_FETCH in pod["metadata"].get("labels", {})) == fetches
         )
 
-    def _candidates(self, namespace: str, spec: GenerationJobSpec) -> Iterable[Candidate]:
-        for backend in spec.backends:
-            name = backend.model_deployment or ""
+    def _candidates(
+        self, namespace: str, spec: GenerationJobSpec, routes: Routes | Problem | None, job: BatchJob | None
+    ) -> Iterable[Candidate]:
+        names = [backend.model_deployment or "" for backend in spec.backends]
+        if isinstance(routes, Routes):
+            names = [each.model_deployment.name for each in routes.spec.backends if each.model_deployment]
+        elif spec.generation_class_name and job and job.backend and job.backend.model_deployment:
+            names = [job.backend.model_deployment]
+        for name in names:
             yield parsing.candidate_of(name, self._cache.get(MODEL_DEPLOYMENTS, namespace, name))
 
     def _batch_job(self, key: Key) -> BatchJob | None:
@@ -127,6 +220,20 @@ class Observer:
         if pod.running or pod.trouble or pod.termination or pod.deleting:
             return pod
         return replace(pod, trouble=mount_trouble(self._cache.events(pod.uid)))
+
+
+def _providers_of(spec: GenerationClassSpec) -> dict[str, frozenset[str]]:
+    """Providers of a class with the models that it names of each; none: all that it offers."""
+    found: dict[str, frozenset[str]] = {}
+    for each in spec.backends:
+        if each.provider:
+            before, now = found.get(each.provider.name), frozenset(each.models)
+            found[each.provider.name] = now if before is None else (before | now if before and now else frozenset())
+    return found
+
+
+def _is_over(raw: Raw) -> bool:
+    return bool((raw.get("status") or {}).get("completionTime"))
 
 
 def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from easel_api.validation import spec_problems
+from easel_inference.catalog.merging import offer_of
 from easel_operator.adapters.kube.cluster import KubeCluster
 from easel_operator.adapters.kube.leases import KubeLeases
 from easel_operator.adapters.kube.transport import Transport
@@ -24,7 +25,7 @@ from easel_operator.core.admission import AdmissionQueue
 from easel_operator.core.configuration import Configuration
 from easel_operator.core.decision import Decision
 from easel_operator.core.parsing import slots_of
-from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, Key, Resource
+from easel_operator.core.resources import GENERATION_JOBS, MODEL_DEPLOYMENTS, OWN_KINDS, PODS, PROVIDERS, Key, Resource
 
 from .audit import Audit
 from .cache import Cache
@@ -72,6 +73,7 @@ class Operator:
                 self._prober,
                 self._cluster,
                 lambda spec: map(str, spec_problems(spec)),
+                offer_of,
             ),
             self._cluster,
             metrics,
@@ -180,6 +182,8 @@ class Operator:
                 self._demands.gone(key)
             elif self._demands.scaled(key, decision.scaled):
                 self._measuring.ask_soon()
+            return False
+        if key.resource == PROVIDERS:
             return False
         if model := self._demands.put(key, decision.work) if decision else self._demands.ended(key):
             self._queue.add(model)

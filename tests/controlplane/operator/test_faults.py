@@ -79,7 +79,9 @@ class Process:
         self.coming.clear()
         cache, self.demands = Cache(), Demands(METRICS)
         self.admissions = AdmissionQueue(SETTINGS.admission)
-        observer = Observer(cache, self.demands, self.admissions, Prober(Runtime()), self.reach, lambda _: ())
+        observer = Observer(
+            cache, self.demands, self.admissions, Prober(Runtime()), self.reach, lambda _: (), lambda *_: None
+        )
         self.cache, self.reach.left = cache, -1
         self.loop = Loop(
             cache, observer, self.reach, METRICS, SETTINGS, self._heed, leads=lambda: self.leads, clock=lambda: NOW

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from operator_views import configuration, environment, job_spec, job_view, model_spec, model_view
 
+from easel_api.generationclass import GenerationClassSpec
+from easel_api.generationjob import GenerationJobSpec
 from easel_api.scaling import Scaling
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import RuntimeProfile
@@ -19,7 +21,7 @@ from easel_operator.core.job.choice import Chosen
 from easel_operator.core.model.decide import children
 from easel_operator.core.model.fetching import fetch_job
 from easel_operator.core.model.scalers import scaler
-from easel_operator.core.observed import Problem
+from easel_operator.core.observed import Problem, Routes, UsableProvider
 from easel_operator.core.scaling.hours import bounds_at
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
@@ -88,7 +90,24 @@ CLAIMS: dict[str, Any] = {
     "deadlineSeconds": 600,
 }
 
+
+def class_jobs() -> list[Manifest]:
+    """A job of a class: its worker is told the class, and mounts the Providers' Secrets."""
+    class_spec = GenerationClassSpec.model_validate(
+        {
+            "backends": [{"modelDeployment": {"name": "studio"}}, {"provider": {"name": "west"}}],
+            "fallback": {"when": ["GPUUnavailable"]},
+        }
+    )
+    routes = Routes(class_spec, (UsableProvider("west", "aws"), UsableProvider("vertex")))
+    spec = {**job_spec().to_manifest(), "generationClassName": "studio"}
+    del spec["backends"]
+    made = GenerationJobSpec.model_validate(spec)
+    return [batch_job(job_view().identity, made, Chosen("studio", "Routed"), configuration(), {}, routes)]
+
+
 CASES = {
+    "job-class": class_jobs,
     "model-cpu": lambda: models({}),
     "model-gpu": lambda: models(GPU),
     "model-fetch": fetches,

@@ -16,11 +16,11 @@ KEY = {"name": "studio", "namespace": "art", "uid": "u", "generation": 2}
 
 
 def test_a_spec_that_does_not_parse_names_the_field_and_not_its_value() -> None:
-    raw = {"spec": {"task": "text-to-image", "prompts": [{"text": "a secret prompt", "colour": "red"}]}}
+    raw = {"spec": {"prompts": [{"text": "a secret prompt", "colour": "red"}]}}
     problem = parsing.job_spec(raw, lambda _: ())
     assert isinstance(problem, Problem)
     assert "spec.prompts.0.colour" in problem.message
-    assert "spec.backends" in problem.message
+    assert "spec.task" in problem.message
     assert "secret prompt" not in problem.message
 
 

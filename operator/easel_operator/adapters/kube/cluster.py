@@ -17,6 +17,7 @@ from easel_operator.core.actions import (
     Manifest,
     RecordEvent,
     SetDeletionCost,
+    SettleSpend,
     Suspend,
 )
 from easel_operator.core.labels import DELETION_COST, FIELD_MANAGER
@@ -35,7 +36,8 @@ EVENTS = Resource("events.k8s.io", "v1", "Event", "events")
 def path_of(resource: Resource, namespace: str, name: str = "", subresource: str = "") -> str:
     """URL path of a collection or an object."""
     root = f"/apis/{resource.group}" if resource.group else "/api"
-    parts = [f"{root}/{resource.version}", "namespaces", quote(namespace), resource.plural, quote(name), subresource]
+    place = ["namespaces", quote(namespace)] if namespace else []
+    parts = [f"{root}/{resource.version}", *place, resource.plural, quote(name), subresource]
     return "/".join(filter(None, parts))
 
 
@@ -71,6 +73,11 @@ class KubeCluster:
                 await self._delete(action)
             case ApplyStatus():
                 await self._apply_status(action)
+            case SettleSpend():
+                key = action.key
+                seen = {"uid": action.uid, "resourceVersion": action.resource_version}
+                path = path_of(key.resource, key.namespace, key.name, "status")
+                await self._patch(path, {"metadata": seen, "status": {"spend": action.spend}}, MERGE)
             case RecordEvent():
                 await self._record(action)
             case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from easel_api.generationjob import GenerationJobSpec
@@ -9,7 +11,7 @@ from easel_operator.core import labels
 from easel_operator.core.actions import Manifest
 from easel_operator.core.configuration import Configuration
 from easel_operator.core.model.service import endpoint
-from easel_operator.core.observed import Identity
+from easel_operator.core.observed import Identity, Routes
 from easel_operator.core.podtemplates import (
     Mounted,
     claim_of,
@@ -26,6 +28,7 @@ from easel_operator.core.resources import GENERATION_JOBS, JOBS
 from .choice import Chosen
 
 CONTAINER = "worker"
+PROVIDERS_PATH = "/etc/easel/providers"
 BACKOFF_LIMIT = 6
 """Deaths of the worker that are not its job's fault and no disruption: a lost node, out of memory, a crash."""
 FINAL_EXIT_CODES = (1, 2, 3)
@@ -33,7 +36,12 @@ FINAL_EXIT_CODES = (1, 2, 3)
 
 
 def batch_job(
-    owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration, queue: dict[str, str]
+    owner: Identity,
+    spec: GenerationJobSpec,
+    backend: Chosen,
+    configuration: Configuration,
+    queue: dict[str, str],
+    routes: Routes | None = None,
 ) -> Manifest:
     """Renders the batch Job, named like its owner so that there can never be two; with labels for Kueue it is Kueue's to start."""
     deadline = {} if spec.deadline_seconds is None else {"activeDeadlineSeconds": spec.deadline_seconds}
@@ -51,7 +59,7 @@ def batch_job(
                 "podFailurePolicy": failure_policy(CONTAINER, FINAL_EXIT_CODES),
                 "template": {
                     "metadata": {"labels": labels.of_job(owner.name)},
-                    "spec": _pod(owner, spec, endpoint(backend.name, owner.namespace), configuration),
+                    "spec": _pod(owner, spec, backend, configuration, routes),
                 },
                 **deadline,
             },
@@ -69,8 +77,19 @@ def _metadata(owner: Identity, backend: Chosen, queue: dict[str, str]) -> dict[s
     }
 
 
-def _pod(owner: Identity, spec: GenerationJobSpec, address: str, configuration: Configuration) -> dict[str, Any]:
-    volumes = _volumes(spec)
+def _pod(
+    owner: Identity, spec: GenerationJobSpec, backend: Chosen, configuration: Configuration, routes: Routes | None
+) -> dict[str, Any]:
+    volumes = [*_volumes(spec), *(_accounts(routes) if routes else ())]
+    told = {
+        "EASEL_ENDPOINT": endpoint(backend.name, owner.namespace) if backend.name else "",
+        "EASEL_PRIORITY": str(configuration.admission.priority_of(spec.priority_class_name)),
+        **(
+            {"EASEL_CLASS": json.dumps(routes.spec.to_manifest(), sort_keys=True, separators=(",", ":"))}
+            if routes
+            else {}
+        ),
+    }
     return {
         "restartPolicy": "Never",
         # It reads its job and writes the job's status.
@@ -79,24 +98,19 @@ def _pod(owner: Identity, spec: GenerationJobSpec, address: str, configuration: 
         "enableServiceLinks": False,
         "securityContext": pod_security(),
         "terminationGracePeriodSeconds": 30,
-        "containers": [
-            _container(
-                owner, address, configuration, volumes, configuration.admission.priority_of(spec.priority_class_name)
-            )
-        ],
+        "containers": [_container(owner, configuration, volumes, told)],
         "volumes": [volume.volume() for volume in volumes],
     }
 
 
 def _container(
-    owner: Identity, address: str, configuration: Configuration, volumes: list[Mounted], priority: int
+    owner: Identity, configuration: Configuration, volumes: list[Mounted], told: dict[str, str]
 ) -> dict[str, Any]:
     environment = {
         "EASEL_JOB_NAME": owner.name,
         "EASEL_JOB_NAMESPACE": owner.namespace,
         "EASEL_JOB_UID": owner.uid,
-        "EASEL_ENDPOINT": address,
-        "EASEL_PRIORITY": str(priority),
+        **told,
     }
     return command_container(
         CONTAINER,
@@ -107,6 +121,14 @@ def _container(
         configuration.worker_resources,
         volumes,
     )
+
+
+def _accounts(routes: Routes) -> Iterable[Mounted]:
+    """Each Provider's Secret in a folder of its name. One that is missing is told by the worker, which may do without it."""
+    for number, provider in enumerate(routes.providers):
+        if provider.secret:
+            source = {"secret": {"secretName": provider.secret, "optional": True, "defaultMode": 0o440}}
+            yield Mounted(f"provider-{number}", source, f"{PROVIDERS_PATH}/{provider.name}", read_only=True)
 
 
 def _volumes(spec: GenerationJobSpec) -> list[Mounted]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.shapes import name_of, parse, peak_of
 from easel_api.tasks import TAKES, Task, needed_for
-from easel_operator.core.observed import Candidate
+from easel_operator.core import labels
+from easel_operator.core.observed import Candidate, Problem, Routes
 from easel_operator.core.scaling.work import wanted_by
 
 
@@ -34,6 +35,28 @@ class TooLarge:
     """Every backend is there and measured, and none has the memory."""
 
     message: str
+
+
+def choose_for(
+    spec: GenerationJobSpec, candidates: tuple[Candidate, ...], routes: Routes | Problem | None
+) -> Chosen | Waiting | TooLarge:
+    """The backend of a job with or without a class. With a Provider its worker starts at once, and the own model is woken meanwhile."""
+    if spec.generation_class_name is None:
+        return choose(spec, candidates)
+    if not isinstance(routes, Routes):
+        problem = routes or Problem("ClassNotFound", f"there is no GenerationClass {spec.generation_class_name}")
+        return Waiting(problem.reason, f"{problem.message}; the job waits for it")
+    if routes.providers:
+        return Chosen(_own_of(spec, candidates), labels.ROUTED)
+    if candidates:
+        return choose(spec, candidates)
+    return Waiting("ProviderNotReady", f"no Provider of the class can be used: {'; '.join(routes.unusable)}")
+
+
+def _own_of(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> str:
+    """The team's own model that the job's items may go to: the first that is there, suits, and serves or can wake; else none."""
+    able = (each for each in candidates if _there(each) and _suits(each, spec) and (each.desired or each.wakes))
+    return next((each.name for each in able), "")
 
 
 def choose(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Chosen | Waiting | TooLarge:

@@ -16,11 +16,11 @@ from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
 from easel_operator.core.decision import Decision, Environment, parse_timestamp, timestamp
 from easel_operator.core.manifests import sealed
-from easel_operator.core.observed import BatchJob, JobView, Problem
+from easel_operator.core.observed import BatchJob, JobView, Problem, Routes
 from easel_operator.core.resources import JOBS, Reference
 
 from .batchjob import BACKOFF_LIMIT, batch_job
-from .choice import Chosen, TooLarge, Waiting, choose
+from .choice import Chosen, TooLarge, Waiting, choose_for
 from .outcome import cancelled, failure_of
 from .status import (
     TERMINAL,
@@ -34,8 +34,10 @@ from .status import (
     underway,
     written_fields,
 )
-from .work import seat_of, work_of
+from .work import routed, seat_of, work_of
 
+CLASS_SECONDS = 30.0
+"""How soon a job that waits is shown its class again."""
 LOOK_AGAIN_SECONDS = 5.0
 """How soon a batch Job that is in the way is looked at again: it may be anybody's, and is not watched then."""
 
@@ -118,7 +120,8 @@ def _reference(view: JobView) -> Reference:
 
 
 def _fail(view: JobView, failure: Failure, environment: Environment) -> Decision:
-    return _write(view, State(Phase.FAILED, failed(failure.reason, failure.message), failure=failure), environment)
+    state = State(Phase.FAILED, failed(failure.reason, failure.message), failure=failure)
+    return _write(view, state, environment, _stop(view))
 
 
 def _cancel(view: JobView, environment: Environment) -> Decision:
@@ -150,7 +153,7 @@ def _work(view: JobView, spec: GenerationJobSpec, job: BatchJob, environment: En
     switch: tuple[Action, ...] = ()
     if job.queue:
         return _queued_by_kueue(view, spec, job, environment)
-    stop = spec.suspend or (job.suspended and not view.turn.admitted)
+    stop = spec.suspend or (job.suspended and not (view.turn.admitted or routed(view, spec)))
     if stop != job.suspended and view.refusal is None:
         switch = (Suspend(_reference(view), job.uid, job.resource_version, stop),)
     if stop and not spec.suspend:
@@ -230,18 +233,24 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
     if view.refusal:
         says = underway(view.refusal.reason, view.refusal.message)
         return _write(view, State(Phase.PENDING, says), environment)
-    match choose(spec, view.candidates):
+    match choose_for(spec, view.candidates, view.routes):
         case TooLarge() as excess:
             message = (
                 f"spec.parameters: {excess.message}. Ask for fewer pixels or frames, or for a model with more memory"
             )
             return _fail(view, Failure(reason=Unsupported.reason, message=message), environment)
         case Waiting() as waiting:
-            return _wait(view, waiting.reason, waiting.message, environment)
-        case Chosen() if not (view.turn.admitted or view.queue):
+            waits = _wait(view, waiting.reason, waiting.message, environment)
+            # Classes are not watched.
+            return waits if spec.generation_class_name is None else replace(waits, requeue_after=CLASS_SECONDS)
+        case Chosen(reason=reason) if reason != labels.ROUTED and not (view.turn.admitted or view.queue):
             return _held(view, environment)
         case Chosen() as chosen:
             return _create(view, spec, chosen, environment)
+
+
+def _routes(view: JobView) -> Routes | None:
+    return view.routes if isinstance(view.routes, Routes) else None
 
 
 def _put_off(view: JobView) -> State:
@@ -251,7 +260,7 @@ def _put_off(view: JobView) -> State:
 
 
 def _create(view: JobView, spec: GenerationJobSpec, chosen: Chosen, environment: Environment) -> Decision:
-    manifest = sealed(batch_job(view.identity, spec, chosen, environment.configuration, view.queue))
+    manifest = sealed(batch_job(view.identity, spec, chosen, environment.configuration, view.queue, _routes(view)))
     says = beginning("WorkerStarting", "the worker starts")
     if view.queue:
         says = beginning("QueuedInKueue", f"LocalQueue {view.queue[labels.KUEUE_QUEUE]} has not admitted the job")

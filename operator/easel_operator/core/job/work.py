@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from easel_api.generationjob import GenerationJobSpec
+from easel_operator.core import labels
 from easel_operator.core.admission import Seat
 from easel_operator.core.configuration import Admission
 from easel_operator.core.decision import parse_timestamp
 from easel_operator.core.observed import JobView, Problem
 from easel_operator.core.scaling.work import JobWork, gpu_seconds, items_left
 
-from .choice import TooLarge, choose
+from .choice import Chosen, TooLarge, choose_for
 
 
 def work_of(view: JobView) -> JobWork | None:
@@ -34,6 +35,7 @@ def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
         view.identity.deleting
         or isinstance(spec, Problem)
         or view.queue
+        or routed(view, spec)
         or (not over and (spec.suspend or spec.cancel))
     ):
         return None
@@ -51,6 +53,19 @@ def seat_of(view: JobView, rules: Admission, *, over: bool) -> Seat | None:
     )
 
 
+def routed(view: JobView, spec: GenerationJobSpec) -> bool:
+    """Whether its items may go to a provider: a worker of such waits for no place at a model."""
+    if spec.generation_class_name is None:
+        return False
+    job, told = view.batch_job, view.status.backend
+    if job is not None:
+        return job.backend is not None and job.backend.selected_reason == labels.ROUTED
+    if view.status.completion_time:
+        return told is not None and told.selected_reason == labels.ROUTED
+    chosen = choose_for(spec, view.candidates, view.routes)
+    return isinstance(chosen, Chosen) and chosen.reason == labels.ROUTED
+
+
 def _gpu_seconds(view: JobView, spec: GenerationJobSpec, model: str, items: int) -> float | None:
     """Of so many items on a model; None while nobody has measured it, or when it is not one of the job's."""
     costs = next((candidate.costs for candidate in view.candidates if candidate.name == model), None)
@@ -60,7 +75,7 @@ def _gpu_seconds(view: JobView, spec: GenerationJobSpec, model: str, items: int)
 def _model(view: JobView, spec: GenerationJobSpec) -> str | None:
     job = view.batch_job
     if job is None:
-        chosen = choose(spec, view.candidates)
+        chosen = choose_for(spec, view.candidates, view.routes)
         return None if isinstance(chosen, TooLarge) else chosen.name or None
     if job.owner_uid != view.identity.uid or job.deleting or job.complete or job.failure:
         return None

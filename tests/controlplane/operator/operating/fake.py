@@ -21,6 +21,7 @@ from easel_operator.core.actions import (
     KeepReplicas,
     RecordEvent,
     SetDeletionCost,
+    SettleSpend,
     Suspend,
 )
 from easel_operator.core.resources import (
@@ -61,7 +62,7 @@ class FakeCluster:
     async def serves(self, resource: Resource) -> bool:
         return True
 
-    async def perform(self, action: Action) -> None:
+    async def perform(self, action: Action) -> None:  # noqa: C901 - one case for each action
         before = next(copy.copy(self._versions))
         match action:
             case Apply():
@@ -88,6 +89,10 @@ class FakeCluster:
                 found = self._demand(reference, action.uid, action.resource_version)
                 status = self._merged(reference, "status", found.get("status", {}), action.status)
                 self._put(reference, found | {"status": status})
+            case SettleSpend():
+                reference = Reference(action.key.resource, action.key.namespace, action.key.name)
+                found = self._demand(reference, action.uid, action.resource_version)
+                self._put(reference, found | {"status": found.get("status", {}) | {"spend": action.spend}})
             case RecordEvent():
                 return
             case _:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from easel_operator.core.permissions import LEASE_NAMESPACE, WATCHED_NAMESPACE
+from easel_operator.core.permissions import CLUSTER, LEASE_NAMESPACE, WATCHED_NAMESPACE
 from operating.place import Place
 
 RBAC = "rbac.authorization.k8s.io"
@@ -19,7 +19,10 @@ def grant(place: Place, admin: Path, folder: Path) -> Path:
         {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)}
         for rule in (*WATCHED_NAMESPACE, *LEASE_NAMESPACE)
     ]
-    metadata = place.named("easel-operator")
+    everywhere = [
+        {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)} for rule in CLUSTER
+    ]
+    metadata, cluster = place.named("easel-operator"), {"name": f"easel-operator-{place.namespace}"}
     subject = {"kind": "ServiceAccount", **metadata}
     reference = {"apiGroup": RBAC, "kind": "Role", "name": "easel-operator"}
     place.kubectl.apply(
@@ -30,6 +33,14 @@ def grant(place: Place, admin: Path, folder: Path) -> Path:
             "kind": "RoleBinding",
             "metadata": metadata,
             "roleRef": reference,
+            "subjects": [subject],
+        },
+        {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": cluster, "rules": everywhere},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": cluster,
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": cluster["name"]},
             "subjects": [subject],
         },
     )

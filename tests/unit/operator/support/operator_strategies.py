@@ -10,7 +10,8 @@ from operator_effects import after, decide
 from operator_views import READY, batch, completed, environment, failed, job_spec, job_view, model_spec, model_view
 
 from easel_api.errors import ErrorReport
-from easel_api.generationjob import GenerationJobStatus
+from easel_api.generationclass import GenerationClassSpec
+from easel_api.generationjob import GenerationJobSpec, GenerationJobStatus
 from easel_api.tasks import Task
 from easel_operator.core.admission import ADMITTED, UNKNOWN, Turn
 from easel_operator.core.decision import Refusal
@@ -23,8 +24,10 @@ from easel_operator.core.observed import (
     NotLoaded,
     Pod,
     Problem,
+    Routes,
     Termination,
     Trouble,
+    UsableProvider,
 )
 from easel_operator.core.resources import DEPLOYMENTS, JOBS
 from easel_operator.core.scaling.policy import Blind, Work
@@ -99,8 +102,33 @@ WORKER_STATUSES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 )
 
 
+CLASS = GenerationClassSpec.model_validate(
+    {"backends": [{"modelDeployment": {"name": "studio"}}, {"provider": {"name": "west"}}]}
+)
+ROUTES: st.SearchStrategy[Routes | Problem | None] = st.sampled_from(
+    [
+        None,
+        Problem("ClassNotFound", "there is no GenerationClass studio"),
+        Routes(CLASS, (UsableProvider("west", "aws"),)),
+        Routes(CLASS, (), ("Provider west is not ready",)),
+    ]
+)
+
+
+def of_a_class(spec: GenerationJobSpec) -> GenerationJobSpec:
+    return spec.model_copy(update={"backends": [], "generation_class_name": "studio"})
+
+
 @st.composite
 def job_views(draw: st.DrawFn) -> JobView:
+    view = draw(plain_job_views())
+    if isinstance(view.spec, Problem) or draw(st.booleans()):
+        return view
+    return replace(view, spec=of_a_class(view.spec), routes=draw(ROUTES) if view.batch_job is None else None)
+
+
+@st.composite
+def plain_job_views(draw: st.DrawFn) -> JobView:
     spec = draw(
         st.builds(
             job_spec,

@@ -1,0 +1,1 @@
+"""A Provider: what is said of its offers, and the accounts of jobs that are over. Called by the shell's loop; pure."""

@@ -1,0 +1,130 @@
+"""What to do about a Provider: say what of it can be used, and close the accounts of jobs that are over.
+
+Nothing is asked of the provider itself: a credential is the workers', who mount it, and a call would cost money.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+from easel_api.conditions import ConditionType
+from easel_api.errors import InvalidInput, ModelRetired, Unsupported
+from easel_api.offers import SPOKEN, Offer, State
+from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend
+from easel_api.spend import close
+from easel_operator.core import statuses
+from easel_operator.core.actions import Action, SettleSpend
+from easel_operator.core.conditions import Says, not_ready, ready, settle, stalled
+from easel_operator.core.decision import Decision, Environment
+from easel_operator.core.observed import Problem, ProviderView
+
+FIELDS = ("observed_generation", "conditions", "offers")
+
+
+def decide(view: ProviderView, environment: Environment) -> Decision:
+    """The status, then the ledger; the next look is at the next day of UTC, when a model may be gone."""
+    if view.identity.deleting:
+        return Decision(reasons=("deleting",))
+    today = environment.now.date()
+    status = _status(view, environment)
+    written = statuses.write(view.identity, statuses.fields(view.status, FIELDS), statuses.fields(status, FIELDS))
+    if written:
+        written += statuses.announce(view.identity, view.status.conditions, status.conditions)
+    return Decision(
+        written or _closed(view, today),  # one write at a time, each to the version that was read
+        _until_tomorrow(environment.now),
+        tuple(f"{item.type}={item.status} {item.reason}" for item in status.conditions),
+    )
+
+
+def _until_tomorrow(now: datetime) -> float:
+    tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (tomorrow - now).total_seconds() + 1
+
+
+def _closed(view: ProviderView, today: date) -> tuple[Action, ...]:
+    spend = after = view.status.spend or Spend()
+    for account in spend.accounts:
+        if account.holder not in view.underway:
+            after = close(after, account.holder, today)
+    if after == spend:
+        return ()
+    body = after.model_dump(mode="json", by_alias=True, exclude_none=True)
+    # A merge would leave a list that is empty now as it was.
+    body.setdefault("accounts", [])
+    return (SettleSpend(view.identity.key, view.identity.uid, view.identity.resource_version, body),)
+
+
+def _status(view: ProviderView, environment: Environment) -> ProviderStatus:
+    if isinstance(view.spec, Problem):
+        said, offers = _unusable(view.spec.reason, view.spec.message), []
+    else:
+        offers = [
+            _offer(view.spec, each.model, view.offers.get(each.model), environment.now.date())
+            for each in view.spec.offers
+        ]
+        said = _says(view.spec, view, offers)
+    return ProviderStatus(
+        observed_generation=view.identity.generation,
+        conditions=settle(said, view.status.conditions, view.identity.generation, environment.now),
+        offers=offers,
+    )
+
+
+def _says(spec: ProviderSpec, view: ProviderView, offers: list[OfferStatus]) -> list[Says]:
+    if spec.family not in SPOKEN:
+        spoken = ", ".join(sorted(SPOKEN))
+        return _unusable(
+            Unsupported.reason, f"spec.family: no client speaks {spec.family.value} yet; there is one for {spoken}"
+        )
+    unknown = [each.model for each in spec.offers if view.offers.get(each.model) is None]
+    if unknown:
+        return _unusable(
+            InvalidInput.reason,
+            f"spec.offers: the catalogue knows no {', '.join(unknown)} of {spec.family.value}; name the tasks and prices of each",
+        )
+    gone = [each for each in offers if each.state is State.RETIRED]
+    if len(gone) == len(offers):
+        return [*_unusable(ModelRetired.reason, _told(gone)), _served("False", ModelRetired.reason, _told(gone))]
+    elsewhere = [
+        each for each in offers if each.state is not State.RETIRED and (each.message or "").startswith("is served in")
+    ]
+    if len(gone) + len(elsewhere) == len(offers):
+        return [
+            *_unusable(InvalidInput.reason, f"spec.region: {_told(elsewhere)}"),
+            _served("False", InvalidInput.reason, _told(elsewhere)),
+        ]
+    usable = ready("Configured", f"{len(offers) - len(gone) - len(elsewhere)} of {len(offers)} offers can be used")
+    if gone or elsewhere:
+        return [
+            usable,
+            _served("False", ModelRetired.reason if gone else InvalidInput.reason, _told([*gone, *elsewhere])),
+        ]
+    going = [each for each in offers if each.state is State.RETIRING]
+    return [usable, _served("True", "Retiring" if going else "Served", _told(going))]
+
+
+def _unusable(reason: str, message: str) -> list[Says]:
+    return [not_ready(reason, message), stalled(reason, message)]
+
+
+def _served(status: str, reason: str, message: str) -> Says:
+    return Says(ConditionType.OFFERS_SERVED, "True" if status == "True" else "False", reason, message)
+
+
+def _told(offers: list[OfferStatus]) -> str:
+    return "; ".join(f"{each.model} {each.message}" for each in offers)
+
+
+def _offer(spec: ProviderSpec, model: str, offer: Offer | None, today: date) -> OfferStatus:
+    if offer is None:
+        return OfferStatus(model=model, state=State.ACTIVE, message="is not in the catalogue, and has no tasks")
+    state, end = offer.state(today), offer.ends()
+    then = f"; {offer.successor} follows it" if offer.successor else ""
+    if state is State.RETIRED:
+        return OfferStatus(model=model, state=state, message=f"is no longer served{then}")
+    if offer.regions and spec.region not in offer.regions:
+        return OfferStatus(model=model, state=state, message=f"is served in {', '.join(offer.regions)}"[:512])
+    if state is State.RETIRING:
+        return OfferStatus(model=model, state=state, message=f"is said to go on {end}{then}")
+    return OfferStatus(model=model, state=state, message=None if offer.prices else "has no price that is known")

@@ -1,0 +1,156 @@
+"""Providers and jobs of a class: the operator, a real API server with its controllers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from operating.place import Place
+from operating.process import until
+
+pytestmark = pytest.mark.apiserver
+
+CORE = "stability.stable-image-core-v1:1"
+CANVAS = "amazon.nova-canvas-v1:0"
+SECRET = {"secretRef": {"name": "aws"}}
+
+
+def provider(place: Place, name: str, **spec: Any) -> None:
+    body = {
+        "family": "BedrockInvoke",
+        "region": "us-west-2",
+        "credentials": SECRET,
+        "offers": [{"model": CORE}],
+    } | spec
+    place.kubectl.apply(
+        {"apiVersion": "easel.dev/v1alpha1", "kind": "Provider", "metadata": place.named(name), "spec": body}
+    )
+
+
+def generation_class(place: Place, name: str, *backends: dict[str, Any], **spec: Any) -> str:
+    """A class with the namespace in its name, since classes are of the whole cluster."""
+    name = f"{name}-{place.namespace}"
+    body = {"backends": list(backends)} | spec
+    place.kubectl.apply(
+        {"apiVersion": "easel.dev/v1alpha1", "kind": "GenerationClass", "metadata": {"name": name}, "spec": body}
+    )
+    return name
+
+
+def class_job(place: Place, name: str, class_name: str, **spec: Any) -> None:
+    body = {
+        "task": "text-to-image",
+        "generationClassName": class_name,
+        "prompts": [{"text": "a red mug"}],
+        "output": {"store": {"s3": {"bucket": "art", "endpoint": "http://s3.invalid"}}},
+    } | spec
+    place.kubectl.apply(
+        {"apiVersion": "easel.dev/v1alpha1", "kind": "GenerationJob", "metadata": place.named(name), "spec": body}
+    )
+
+
+def test_a_provider_says_what_of_it_can_be_used(working: Place) -> None:
+    provider(working, "good")
+    working.await_condition("prov", "good", "Ready", "True", "Configured")
+    working.await_condition("prov", "good", "OffersServed", "True", "Served")
+    status: Any = (working.get("prov", "good") or {})["status"]
+    assert status["offers"] == [{"model": CORE, "state": "Active"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "says"),
+    [
+        ({"offers": [{"model": CANVAS}]}, "ModelRetired", f"{CANVAS} is no longer served"),
+        ({"region": "eu-central-1"}, "InvalidInput", f"spec.region: {CORE} is served in us-west-2"),
+        (
+            {"offers": [{"model": "no-such-model"}]},
+            "InvalidInput",
+            "the catalogue knows no no-such-model of BedrockInvoke",
+        ),
+        (
+            {"family": "RunwayTasks", "offers": [{"model": "gen4"}]},
+            "Unsupported",
+            "spec.family: no client speaks RunwayTasks yet",
+        ),
+    ],
+    ids=["retired", "region", "unknown", "family"],
+)
+def test_a_provider_that_can_never_work_stalls_with_the_field(
+    working: Place, spec: dict[str, Any], reason: str, says: str
+) -> None:
+    provider(working, "bad", **spec)
+    told = working.await_condition("prov", "bad", "Stalled", "True", reason)
+    assert says in told["message"]
+    assert working.condition("prov", "bad", "Ready")["status"] == "False"
+
+
+def test_an_offer_that_is_gone_is_told_while_others_serve(working: Place) -> None:
+    provider(working, "half", offers=[{"model": CORE}, {"model": CANVAS}])
+    working.await_condition("prov", "half", "Ready", "True", "Configured")
+    told = working.await_condition("prov", "half", "OffersServed", "False", "ModelRetired")
+    assert CANVAS in told["message"]
+
+
+def test_a_job_of_a_class_waits_for_it_and_gets_a_worker_with_the_accounts(working: Place) -> None:
+    provider(working, "west")
+    working.await_condition("prov", "west", "Ready", "True", "Configured")
+    class_job(working, "mugs", f"late-{working.namespace}")
+    working.await_condition("gen", "mugs", "Reconciling", "True", "ClassNotFound")
+
+    generation_class(working, "late", {"modelDeployment": {"name": "absent"}}, {"provider": {"name": "west"}})
+    job: Any = until(lambda: working.get("job", "mugs"), "the batch Job", 60)
+    pod = job["spec"]["template"]["spec"]
+    told = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
+    assert json.loads(told["EASEL_CLASS"])["backends"][1] == {"provider": {"name": "west"}}
+    assert told["EASEL_ENDPOINT"] == "", "there is no such model"
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "provider-0"]
+    assert volume["secret"]["secretName"] == "aws"
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "provider-0"]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/easel/providers/west", True)
+    backend = until(lambda: (working.get("gen", "mugs") or {})["status"].get("backend"), "the choice")
+    assert backend["selectedReason"] == "Routed"
+
+
+def test_the_own_model_of_a_class_is_woken_though_a_provider_could(working: Place) -> None:
+    working.model("studio", scaling={"maxReplicas": 1, "idleSeconds": 600})
+    provider(working, "west")
+    working.await_condition("prov", "west", "Ready", "True", "Configured")
+    name = generation_class(working, "both", {"modelDeployment": {"name": "studio"}}, {"provider": {"name": "west"}})
+    class_job(working, "woken", name)
+    job: Any = until(lambda: working.get("job", "woken"), "the batch Job", 60)
+    told = {each["name"]: each.get("value", "") for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert told["EASEL_ENDPOINT"] == f"studio.{working.namespace}.svc:8001"
+    assert (working.get("deployment", "studio") or {})["spec"]["replicas"] == 1
+
+
+def test_a_job_of_a_class_without_a_usable_backend_says_why(working: Place) -> None:
+    name = generation_class(working, "nobody", {"provider": {"name": "nowhere"}})
+    class_job(working, "waits", name)
+    told = working.await_condition("gen", "waits", "Reconciling", "True", "ProviderNotReady")
+    assert "there is no Provider nowhere in this namespace" in told["message"]
+    provider(working, "nowhere")
+    until(lambda: working.get("job", "waits"), "the batch Job", 60)
+
+
+def test_the_account_of_a_job_that_is_gone_is_closed(working: Place) -> None:
+    """What it had reserved and never settled may have been paid."""
+    provider(working, "closing")
+    working.await_condition("prov", "closing", "Ready", "True", "Configured")
+    name = generation_class(working, "closing", {"provider": {"name": "closing"}})
+    class_job(working, "gone", name)
+    uid = (working.get("gen", "gone") or {})["metadata"]["uid"]
+    until(lambda: working.get("job", "gone"), "the batch Job", 60)
+    account = {"holder": uid, "job": f"{working.namespace}/gone", "reserved": "0.16", "paid": "0.04"}
+    today = until(lambda: working.get("prov", "closing"), "it")["metadata"]["creationTimestamp"][:10]
+    window = {"name": today, "amount": "0.04"}
+    spend = {"accounts": [account], "day": window, "month": window | {"name": today[:7]}}
+    working.patch_status("prov", "closing", {"spend": spend})
+
+    def ledger() -> Any:
+        return (working.get("prov", "closing") or {})["status"]["spend"]
+
+    assert ledger()["accounts"] == [account]
+    working("delete", "gen", "gone")
+    until(lambda: not ledger().get("accounts"), "the account is closed", 60)
+    assert (ledger()["day"]["amount"], ledger()["month"]["amount"]) == ("0.2", "0.2")

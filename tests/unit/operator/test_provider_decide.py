@@ -1,0 +1,106 @@
+"""What is said of a Provider, and when; a real API server sees the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from operator_views import NOW, environment
+
+from easel_api.offers import Offer
+from easel_api.provider import Account, ProviderSpec, ProviderStatus, Spend
+from easel_inference.catalog.merging import offer_of
+from easel_operator.core.actions import ApplyStatus, SettleSpend
+from easel_operator.core.observed import Identity, Problem, ProviderView
+from easel_operator.core.provider.decide import decide
+from easel_operator.core.resources import PROVIDERS, Key
+
+KEY = Key(PROVIDERS.kind, "art", "west")
+CORE = "stability.stable-image-core-v1:1"
+
+
+def view(**changes: Any) -> ProviderView:
+    body: dict[str, Any] = {
+        "family": "BedrockInvoke",
+        "region": "us-west-2",
+        "credentials": {"workloadIdentity": {}},
+        "offers": [{"model": CORE}],
+    }
+    spec = ProviderSpec.model_validate(body | changes)
+    offers: dict[str, Offer | None] = {each.model: offer_of(spec, each.model) for each in spec.offers}
+    return ProviderView(Identity(KEY, "uid", 1, "100"), spec, ProviderStatus(), offers)
+
+
+def written(found: ProviderView) -> dict[str, Any]:
+    (status,) = [each for each in decide(found, environment()).actions if isinstance(each, ApplyStatus)]
+    return status.status
+
+
+def said(found: ProviderView) -> dict[str, tuple[str, str]]:
+    return {each["type"]: (each["status"], each["reason"]) for each in written(found)["conditions"]}
+
+
+def test_it_is_looked_at_again_at_the_next_day() -> None:
+    assert decide(view(), environment(datetime(2026, 11, 28, 23, 59, 0, tzinfo=UTC))).requeue_after == 61
+
+
+def test_what_is_said_is_said_once() -> None:
+    found = view()
+    after = replace(found, status=ProviderStatus.model_validate(written(found)))
+    assert decide(after, environment(NOW + timedelta(hours=1))).settled
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "expected"),
+    [
+        ("Retires", {"Ready": ("True", "Configured"), "OffersServed": ("True", "Retiring")}),
+        (
+            "Retired",
+            {
+                "Ready": ("False", "ModelRetired"),
+                "Stalled": ("True", "ModelRetired"),
+                "OffersServed": ("False", "ModelRetired"),
+            },
+        ),
+    ],
+)
+def test_a_model_that_goes_or_is_gone(lifecycle: str, expected: dict[str, tuple[str, str]]) -> None:
+    found = view()
+    offer = found.offers[CORE]
+    assert offer is not None
+    step = {"event": lifecycle, "day": "2026-01-01", "source": "a page", "checkedAt": "2025-11-23"}
+    body = {"model": CORE, "tasks": ["text-to-image"], "source": "s", "checkedAt": "2025-11-23", "lifecycle": [step]}
+    going = Offer.model_validate(body | {"successor": "core-v2"})
+    changed = replace(found, offers={CORE: going})
+    assert said(changed) == expected
+    assert "core-v2 follows it" in written(changed)["offers"][0]["message"]
+
+
+def test_a_spec_that_does_not_parse_is_told() -> None:
+    broken = replace(view(), spec=Problem("InvalidInput", "spec.family: Input should be ..."))
+    assert said(broken)["Stalled"] == ("True", "InvalidInput")
+
+
+def test_accounts_of_jobs_that_are_over_are_closed_one_write_at_a_time() -> None:
+    found = view()
+    accounts = [
+        Account(holder="over", reserved=Decimal("0.12"), paid=Decimal("0.04")),
+        Account(holder="works", reserved=Decimal("0.08")),
+    ]
+    status = ProviderStatus.model_validate(written(found)).model_copy(update={"spend": Spend(accounts=accounts)})
+    now = replace(found, status=status, underway=frozenset({"works"}))
+    (action,) = decide(now, environment()).actions
+    assert isinstance(action, SettleSpend)
+    assert action.resource_version == "100"
+    assert [each["holder"] for each in action.spend["accounts"]] == ["works"]
+    assert action.spend["day"] == {"name": NOW.date().isoformat(), "amount": "0.12"}
+    unwritten = replace(now, status=ProviderStatus(spend=status.spend))
+    assert not any(isinstance(each, SettleSpend) for each in decide(unwritten, environment()).actions)
+
+
+def test_a_provider_that_goes_is_left_alone() -> None:
+    found = view()
+    assert decide(replace(found, identity=replace(found.identity, deleting=True)), environment()).settled
