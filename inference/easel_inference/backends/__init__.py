@@ -3,6 +3,7 @@
     base            the Backend protocol
     replicas        which replica of a model takes the next item
     triton          Easel's own runtime over gRPC
+    families        from a Provider to its client
     delivered       a provider's picture, checked, measured and encoded
     aws             what AWS' services have in common
     bedrock_invoke  Stability AI's models on Amazon Bedrock

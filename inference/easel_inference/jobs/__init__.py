@@ -7,10 +7,13 @@
     ledger      the manifest as a write-ahead log
     attempts    one item: tries, storing, giving up
     verification    whether what came is what was asked
+    routes      a job's class and its Providers as a backend
+    routed      that backend: who makes an item, and who when that fails
+    purses      what a job may spend at a Provider
     worker      the loop over all items
     progress    what is done and how long the rest takes
     report      carries progress to a Reporter: a terminal, or a job's status
-    access      the GenerationJob of this pod and its status, over plain HTTPS
+    access      the API server, the GenerationJob of this pod and its status, over plain HTTPS
     __main__    the entry point of a worker pod
 
 Called by `cli` and by the worker pod. Imports `backends` and `artifacts`; never torch, the engine or `kubernetes`: a
