@@ -144,6 +144,8 @@ def _recent(scaling: Scaling, seen: Seen) -> tuple[Recommendation, ...]:
     kept: list[Recommendation] = []
     later = seen.now
     for past in reversed(seen.history):
+        if past.at == seen.now:
+            continue  # what is said now takes its place
         if later - past.at > LONGEST_GAP or past.at > later:
             break
         kept.append(past)
