@@ -39,7 +39,7 @@ class WireFamily(StrEnum):
     REPLICATE_PREDICTIONS = "ReplicatePredictions"
 
 
-SPOKEN = frozenset({WireFamily.BEDROCK_INVOKE})
+SPOKEN = frozenset({WireFamily.BEDROCK_INVOKE, WireFamily.STABILITY_V2BETA})
 """Families that workers of this release have a client for."""
 
 

@@ -51,6 +51,8 @@ IN_REGIONS = (
     WireFamily.VERTEX_INTERACTIONS,
 )
 """Families whose accounts are spoken to in a region."""
+WITH_IDENTITY = (*IN_REGIONS, WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
+"""Families whose accounts know a workload's identity."""
 MAX_OFFERS = 32
 MAX_ACCOUNTS = 1024
 """Jobs that may pay by one Provider at a time."""
@@ -141,6 +143,12 @@ class ProviderSpec(ApiModel):
             message="accounts of this family are spoken to in a region; name it",
             holds=lambda spec: spec.family not in IN_REGIONS or spec.region is not None,
             path="region",
+        ),
+        Rule(
+            cel=f"self.family in {[family.value for family in WITH_IDENTITY]} || has(self.credentials.secretRef)",
+            message="accounts of this family have keys alone; name a Secret",
+            holds=lambda spec: spec.family in WITH_IDENTITY or spec.credentials.secret_ref is not None,
+            path="credentials",
         ),
     )
 

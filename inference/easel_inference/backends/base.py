@@ -8,6 +8,7 @@ from decimal import Decimal
 from threading import Event as Flag
 from typing import Protocol
 
+from easel_api.errors import ContentBlocked
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
 from easel_inference.routing.plan import Refused
 from easel_inference.routing.request import Resolved
@@ -22,6 +23,10 @@ class Paid:
     resolved: Resolved
     price: Decimal | None
     """In US dollars; None: nobody knows."""
+
+
+class PaidBlock(ContentBlocked):
+    """Held back behind the work, which the provider bills."""
 
 
 @dataclass(frozen=True, slots=True)

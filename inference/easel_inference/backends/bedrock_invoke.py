@@ -1,7 +1,6 @@
 """Amazon Bedrock, InvokeModel: Stability AI's models, a picture for a call.
 
-The bodies have no machine-readable schema; they are those of docs.aws.amazon.com/bedrock/latest/userguide (model parameters of Stable
-Image Core, Ultra and SD 3.5, and Stability AI Image Services), read on 2026-11-28. A picture that a filter holds back comes as HTTP 200
+The bodies have no machine-readable schema. A picture that a filter holds back comes as HTTP 200
 with a finish reason and no picture.
 """
 
@@ -12,7 +11,6 @@ import binascii
 import json
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from easel_api.errors import (
@@ -23,21 +21,16 @@ from easel_api.errors import (
     InvalidInput,
     Unsupported,
 )
-from easel_api.tasks import Task
 from easel_inference.generation import Accepted, Finished, GenerationRequest, Inputs, Message, Timings
 from easel_inference.routing.request import Resolved
 
 from .aws import AwsAccount, client, explained
 from .base import OnEvent, Result
 from .delivered import picture
+from .stability_models import SHAPES, Shape, asked
 
-LARGEST_SEED = 4294967294
 LARGEST_BODY = 25_000_000
 """Bytes of a request or an answer."""
-
-Body = dict[str, Any]
-Shape = Callable[[GenerationRequest, Inputs, Resolved], Body]
-"""How a model is asked."""
 
 
 class BedrockInvoke:
@@ -122,71 +115,25 @@ def read(told: bytes, model: str) -> tuple[bytes, int | None]:
     return found, seed
 
 
-def body(asks: Shape, request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
-    """What a model is asked, in its own fields."""
-    if request.seed > LARGEST_SEED:
-        raise Unsupported(
-            "Bedrock takes seeds up to 4294967294", where="spec.parameters.seeds", found=str(request.seed)
-        )
-    if request.mask_colours:
-        raise Unsupported("Bedrock takes a white mask alone", where="spec.parameters.maskColours")
-    return asks(request, inputs, resolved) | {"output_format": "jpeg" if request.encoding == "jpeg" else "png"}
+def body(asks: Shape, request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:
+    """What a model is asked, as Bedrock takes it."""
+    found = asked(asks, request, inputs, resolved)
+    return found.fields | {name: base64.b64encode(data).decode() for name, data in found.pictures.items()}
 
 
 def shape(model: str) -> Shape | None:
     """How a model is asked: by its name, without the region's prefix and the version."""
     name = model.removeprefix("us.").removeprefix("stability.").rpartition("-v")[0]
-    return _SHAPES.get(name)
+    return SHAPES.get(_NAMES.get(name, ""))
 
 
-def _worded(request: GenerationRequest) -> Body:
-    told: Body = {"prompt": request.prompt, "seed": request.seed}
-    return told | ({"negative_prompt": request.negative_prompt} if request.negative_prompt else {})
-
-
-def _text(request: GenerationRequest, _: Inputs, resolved: Resolved) -> Body:
-    return _worded(request) | ({"aspect_ratio": resolved.aspect_ratio} if resolved.aspect_ratio else {})
-
-
-def _sd35(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
-    if request.task is Task.TEXT_TO_IMAGE:
-        return _text(request, inputs, resolved) | {"mode": "text-to-image"}
-    strength = 0.8 if request.strength is None else request.strength
-    return _worded(request) | {"mode": "image-to-image", "image": _base64(inputs.image, "image"), "strength": strength}
-
-
-def _edited(request: GenerationRequest, inputs: Inputs, _: Resolved) -> Body:
-    return _worded(request) | {"image": _base64(inputs.image, "image")}
-
-
-def _masked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
-    return _edited(request, inputs, resolved) | {"mask": _base64(inputs.mask, "mask")}
-
-
-def _expanded(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Body:
-    sides = request.expand
-    grown = {} if sides is None else {"left": sides.left, "right": sides.right, "up": sides.top, "down": sides.bottom}
-    return _edited(request, inputs, resolved) | grown
-
-
-def _controlled(request: GenerationRequest, inputs: Inputs, _: Resolved) -> Body:
-    return _worded(request) | {"image": _base64(inputs.control, "control")}
-
-
-_SHAPES: dict[str, Shape] = {
-    "stable-image-core": _text,
-    "stable-image-ultra": _text,
-    "sd3-5-large": _sd35,
-    "stable-image-inpaint": _masked,
-    "stable-outpaint": _expanded,
-    "stable-image-control-sketch": _controlled,
-    "stable-image-control-structure": _controlled,
+_NAMES = {
+    "stable-image-core": "core",
+    "stable-image-ultra": "ultra",
+    "sd3-5-large": "sd3.5-large",
+    "stable-image-inpaint": "inpaint",
+    "stable-outpaint": "outpaint",
+    "stable-image-control-sketch": "control/sketch",
+    "stable-image-control-structure": "control/structure",
 }
-"""Those of which a job can say all that it says. The other services read no prompt (erasing, removing a background, the fast upscale), ask
-for a second prompt or picture that no job has a field for (replacing, recolouring, both styles), or choose their own size (upscales)."""
-
-
-def _base64(data: bytes | None, name: str) -> str:
-    if data is None:
-        raise InvalidInput("the task needs it", where=f"spec.inputs.{name}", fix="Add it")
-    return base64.b64encode(data).decode()
+"""Bedrock's names of Stability AI's models."""

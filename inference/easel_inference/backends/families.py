@@ -32,6 +32,10 @@ def client_of(
                 session = _read(credentials / "AWS_SESSION_TOKEN") or None
             account = AwsAccount(spec.region or "", spec.endpoint, access, secret, session, authority)
             return BedrockInvoke(name, account, model, resolved)
+        case WireFamily.STABILITY_V2BETA:
+            from .stability_v2beta import StabilityV2Beta
+
+            return StabilityV2Beta(name, _key(spec, credentials, "API_KEY"), model, resolved, spec.endpoint, authority)
         case _:
             raise Unsupported("no client speaks this wire family yet", where="spec.family", found=spec.family.value)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
+from typing import TypeVar
 
-from easel_api.offers import Keeps, Offer, Sizes, WireFamily
+from easel_api.offers import FreeSize, Keeps, Offer, Sizes, WireFamily
 from easel_api.provider import ProviderOffer, ProviderSpec
 
 from .loading import Row, surfaces
 
-CODED = frozenset({WireFamily.BEDROCK_INVOKE})
+N = TypeVar("N", int, float)
+CODED = frozenset({WireFamily.BEDROCK_INVOKE, WireFamily.STABILITY_V2BETA})
 """Families of which each model is asked in words of its own: one that is not in the catalogue has no client."""
 
 
@@ -52,7 +55,7 @@ def _overrides(said: ProviderOffer, row: Row | None) -> dict[str, object]:
         "seconds": [each for each in said.seconds if row is None or each in row.seconds],
         "prices": said.prices,
         "sizes": said.sizes if row is None or said.sizes is None else _narrowed(said.sizes, row.sizes),
-        "max_prompt_characters": said.max_prompt_characters,
+        "max_prompt_characters": _least(said.max_prompt_characters, row.max_prompt_characters if row else None),
     }
     return {name: value for name, value in told.items() if name in said.model_fields_set and value is not None}
 
@@ -61,5 +64,20 @@ def _narrowed(said: Sizes, there: Sizes) -> Sizes:
     return Sizes(
         aspect_ratios=[each for each in said.aspect_ratios if each in there.aspect_ratios],
         tiers=[each for each in said.tiers if each in there.tiers],
-        free=said.free if there.free else None,
+        free=_within(said.free, there.free) if said.free and there.free else None,
     )
+
+
+def _within(said: FreeSize, there: FreeSize) -> FreeSize:
+    """Bounds that both allow."""
+    return FreeSize(
+        multiple_of=math.lcm(said.multiple_of, there.multiple_of),
+        min_pixels=max(said.min_pixels, there.min_pixels),
+        max_pixels=min(said.max_pixels, there.max_pixels),
+        max_side=_least(said.max_side, there.max_side),
+        max_ratio=_least(said.max_ratio, there.max_ratio),
+    )
+
+
+def _least(one: N | None, other: N | None) -> N | None:
+    return min((each for each in (one, other) if each is not None), default=None)

@@ -342,6 +342,11 @@ CREATING += [
         edited(provider(), "spec.region", ...),
     ),
     prov(
+        "accounts of this family have keys alone; name a Secret",
+        provider(family="StabilityV2Beta", offers=[{"model": "core"}]),
+        provider(family="StabilityV2Beta", offers=[{"model": "core"}], credentials=IDENTITY),
+    ),
+    prov(
         "tokens are of a price per MillionTokens",
         provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS]}]),
         provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS | {"per": "Image"}]}]),
