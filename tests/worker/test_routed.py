@@ -14,6 +14,7 @@ from worker_pods import NAMESPACE, Pods
 sys.path.insert(0, str(Path(__file__).parents[1] / "emulators"))
 
 from easel_emulators.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock, Fault, bedrock
+from easel_emulators.stability import KEY, stability
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.triton, pytest.mark.engine, pytest.mark.s3]
 
@@ -39,7 +40,7 @@ class Routed:
             (secrets / name).write_text(value)
         self.secrets = secrets
 
-    def provider(self, **spec: Any) -> None:
+    def provider(self, name: str = "bedrock-west", **spec: Any) -> None:
         fields = {
             "family": "BedrockInvoke",
             "region": REGION,
@@ -50,8 +51,8 @@ class Routed:
         manifest = {
             "apiVersion": "easel.dev/v1alpha1",
             "kind": "Provider",
-            "metadata": {"name": "bedrock-west", "namespace": NAMESPACE},
-            "spec": fields,
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {field: value for field, value in fields.items() if value is not None},
         }
         self.pods.kubectl.apply(manifest)
 
@@ -270,3 +271,56 @@ def test_what_a_policy_blocked_is_not_asked_for_again_by_the_next_worker(routed:
         assert code == 1, log
         assert "ContentBlocked" in log
     assert len(routed.aws.calls) == 1
+
+
+def test_the_next_provider_takes_what_the_first_one_cannot(routed: Routed, tmp_path: Path) -> None:
+    """Two families in one class: each call is paid at its own price, by its own account."""
+    with stability(tmp_path / "direct") as direct:
+        secrets = routed.pods.folder / "providers/direct"
+        secrets.mkdir()
+        (secrets / "API_KEY").write_text(KEY)
+        (secrets / "ca.crt").write_text(direct.authority.read_text())
+        routed.provider(
+            "direct",
+            family="StabilityV2Beta",
+            region=None,
+            endpoint=direct.url,
+            credentials={"secretRef": {"name": "stability"}},
+            offers=[{"model": "core"}],
+        )
+        routed.aws.next.extend([Fault("ServiceQuotaExceededException")] * 4)
+        job = routed.job("two-families", items=4)
+        code, log = routed.run(job, CLOUD, {"provider": {"name": "direct"}}, fallback={"when": ["BackendFailure"]})
+        assert code == 0, log
+        assert (len(routed.aws.paid), len(direct.paid)) == (0, 4)
+        assert {(item["backend"], item["cost"]) for item in routed.manifest("two-families")} == {
+            ("direct/core", "0.03")
+        }
+        assert routed.pods.status("two-families")["cost"]["spent"] == "0.12"
+        found = json.loads(routed.pods.kubectl("get", "provider", "direct", "-n", NAMESPACE, "-o", "json"))
+        assert found["status"]["spend"]["day"]["amount"] == "0.12"
+        assert "day" not in routed.ledger
+        assert KEY not in log
+
+
+def test_a_job_that_has_failed_buys_nothing_more(routed: Routed) -> None:
+    """Fifteen items wait for their turn when the first one fails for good."""
+    routed.provider(limits={"maxConcurrent": 1})
+    routed.aws.next.append("block")
+    code, log = routed.run(routed.job("failed-early", items=40))
+    assert code == 1, log
+    assert len(routed.aws.calls) <= 2
+    assert routed.reserved() == []
+
+
+def test_a_job_of_the_same_name_pays_no_bill_of_the_one_before(routed: Routed) -> None:
+    """As when a tool makes it anew: what is there is adopted, and was paid."""
+    job = routed.job("twice", items=3)
+    assert routed.run(job)[0] == 0
+    assert routed.spent_cents() == 3 * CENTS
+    routed.pods.kubectl("delete", "generationjob", "twice", "-n", NAMESPACE)
+    code, log = routed.run(routed.job("twice", items=3))
+    assert code == 0, log
+    assert len(routed.aws.paid) == 3
+    assert routed.spent_cents() == 3 * CENTS
+    assert "cost" not in routed.pods.status("twice")

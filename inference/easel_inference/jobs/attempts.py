@@ -140,6 +140,7 @@ class Maker:
         try:
             self.ledger.write(record)
         except EaselError as error:
+            self._withdraw(item)
             raise JobFault(error) from error
 
     def _withdraw(self, item: Item) -> None:

@@ -26,6 +26,8 @@ class Ledger:
         self._changed = threading.Condition()
         self._newest, self._written = 1, 0
         self._writing = False
+        self.continues = False
+        """Whether an earlier worker of this very job began it, and not a job of its name that is gone."""
 
     @property
     def uri(self) -> str:
@@ -42,6 +44,7 @@ class Ledger:
             earlier = parse(data, self.uri)
             self._check_same(earlier)
             self._records = {record.id: record for record in earlier.items}
+            self.continues = earlier.uid == self._head.uid
 
     def records(self) -> tuple[ManifestItem, ...]:
         """All records by id, which is the order of the items."""

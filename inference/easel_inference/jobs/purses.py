@@ -24,6 +24,7 @@ from easel_api.provider import KIND, Account, Provider, Spend
 from easel_api.spend import NOTHING, account_of, booked
 
 from .access import MERGE, Api, Conflict
+from .routed import LedgerAway
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class Purse:
         """`holder` names the job."""
         self._api, self._name, self._today, self._stop = api, name, today, stop
         self._holder = holder.model_copy(update={"worker": uuid.uuid4().hex[:16]})
-        self._lock = threading.Lock()
+        self._lock, self._booking = threading.Lock(), threading.Lock()
+        """Of the sums, and of what goes to the API server, which no call that has ended waits for."""
         self._free = NOTHING
         """Reserved, and of no call."""
         self._underway = NOTHING
@@ -85,9 +87,11 @@ class Purse:
 
     def __exit__(self, *_: object) -> None:
         try:
-            with self._lock:
-                if self._free or self._underway or self._paid:
+            with self._booking:
+                with self._lock:
+                    needed = bool(self._free or self._underway or self._paid)
                     self._free = NOTHING
+                if needed:
                     self._book(NOTHING)
         except EaselError as error:
             # The results are there; what stays reserved counts as paid once the job is over.
@@ -95,20 +99,27 @@ class Purse:
 
     def recover(self, paid: Decimal) -> None:
         """Put right what an earlier worker of this job left: `paid` is all that the job has paid here, by its manifest."""
-        with self._lock:
+        with self._booking:
             account = account_of(read_provider(self._api, self._name).status.spend or Spend(), self._holder.holder)
-            self._paid = max(paid, account.paid if account else NOTHING)
-            self._booked = False  # whoever comes last takes the account over
+            # Without an account nothing is owed: the manifest is that of an earlier job of this name, which has paid.
+            self._paid = NOTHING if account is None else max(paid, account.paid)
             if account is not None:
                 self._book(NOTHING)
 
     def take(self, price: Decimal, more: int) -> None:
         """Reserve for one call, and while at it for up to `more` that will follow; `BudgetSpent` when there is no room for it."""
+        with self._booking:
+            if not self._took(price):
+                self._reserve(price, max(1, min(AT_ONCE, more + 1)))
+                self._took(price)
+
+    def _took(self, price: Decimal) -> bool:
         with self._lock:
             if self._free < price:
-                self._reserve(price, max(1, min(AT_ONCE, more + 1)))
+                return False
             self._free -= price
             self._underway += price
+            return True
 
     def pay(self, price: Decimal) -> None:
         """The call was made, and may be billed."""
@@ -127,7 +138,8 @@ class Purse:
         while calls:
             limits = self._book(price * calls)
             if limits is None:
-                self._free += price * calls
+                with self._lock:
+                    self._free += price * calls
                 return
             calls //= 2
         raise BudgetSpent(
@@ -139,7 +151,9 @@ class Purse:
 
     def _book(self, more: Decimal) -> str | None:
         """Have the account say what is so, and `more` reserved; the limits when there is no room for that."""
-        account = self._holder.model_copy(update={"reserved": self._free + self._underway + more, "paid": self._paid})
+        with self._lock:
+            told = {"reserved": self._free + self._underway + more, "paid": self._paid}
+        account = self._holder.model_copy(update=told)
         for attempt in range(TRIES):
             provider = self._read()
             before = provider.status.spend or Spend()
@@ -158,17 +172,21 @@ class Purse:
                 # Somebody was faster, or nobody knows whether it was written: what it says is whole, and is said again.
                 level = logging.DEBUG if isinstance(error, Conflict) else logging.INFO
                 _log.log(level, "%s: %s", self._name, error)
+                if self._stop.is_set() and attempt >= 3:
+                    break
                 self._stop.wait(random.uniform(0, min(0.02 * 2**attempt, 1.0)))  # noqa: S311 - jitter
             else:
                 self._booked = True
                 return None
-        raise Transient("the Provider's ledger is changed by others all the time", where=str(self._name))
+        raise LedgerAway("the Provider's ledger is changed by others all the time", where=str(self._name))
 
     def _read(self) -> Provider:
         try:
             return read_provider(self._api, self._name)
         except EnvironmentFault as error:
-            raise Transient("the Provider's ledger cannot be read", where=str(self._name), found=error.found) from error
+            raise LedgerAway(
+                "the Provider's ledger cannot be read", where=str(self._name), found=error.found
+            ) from error
 
     def _write(self, provider: Provider, spend: Spend) -> None:
         body = {

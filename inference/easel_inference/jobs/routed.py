@@ -24,9 +24,11 @@ from easel_api.errors import (
     CapacityQueued,
     EaselError,
     Throttled,
+    Transient,
+    Unsupported,
 )
 from easel_api.offers import in_words
-from easel_inference.backends.base import Backend, OnEvent, Paid, Result
+from easel_inference.backends.base import Backend, OnEvent, Paid, PaidBlock, Result
 from easel_inference.generation import GenerationRequest, Inputs, Message, Submitted, Withdrawn
 from easel_inference.routing.breaker import AT_ONCE, CLOSED, Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
@@ -54,6 +56,10 @@ class OwnModel:
     """Raises `CapacityQueued` when there is none."""
     ready: Callable[[], bool]
     """Whether a replica serves."""
+
+
+class LedgerAway(Transient):
+    """The API server keeps the ledger, and is away; never leaves `jobs`."""
 
 
 class Money(Protocol):
@@ -132,13 +138,14 @@ class Pace:
         self._every, self._next = 60.0 / per_minute, 0.0
         self._lock = threading.Lock()
 
-    def wait(self, stop: threading.Event) -> None:
-        """Until the next call may be made, or the job is stopped."""
+    def wait(self, attempt: _Attempt) -> None:
+        """Until the next call may be made; `Cancelled` when the job ends first."""
         with self._lock:
-            now = time.monotonic()
-            turn = max(self._next, now)
+            turn = max(self._next, time.monotonic())
             self._next = turn + self._every
-        stop.wait(turn - now)
+        while (left := turn - time.monotonic()) > 0:
+            attempt.check()
+            attempt.stop.wait(min(left, LOOK_AGAIN_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +170,10 @@ class RoutedBackend:
         clouds: Mapping[str, Cloud],
         wallet: Wallet,
         items: int,
+        ended: threading.Event,
     ) -> None:
-        """`items` is how many the job still has to make."""
+        """`items` is how many the job still has to make; `ended` is set once it has failed, and nothing more shall be bought."""
+        self.ended = ended
         self.plan, self.fallback, self.own, self.clouds, self.wallet = plan, fallback, own, clouds, wallet
         self._left = items
         self._clients: dict[str, Backend] = {}
@@ -232,6 +241,8 @@ class RoutedBackend:
                 )
             else:
                 result = self._bought(chosen, attempt)
+        except LedgerAway:
+            raise
         except EaselError as error:
             wait = error.retry_after if isinstance(error, Throttled) else None
             # A spent budget says nothing of the backend, and is none of the reasons that a breaker counts.
@@ -250,7 +261,7 @@ class RoutedBackend:
     def _bought(self, chosen: Candidate, attempt: _Attempt) -> Result:
         cloud, price = self.clouds[chosen.name], chosen.price if chosen.price is not None else NONE
         client = self._client(chosen.name)
-        with self._turn(chosen.name, attempt.stop):
+        with self._turn(chosen.name, attempt):
             self.wallet.take(cloud.provider, price, max(0, self._left))
             billed = False
             try:
@@ -259,7 +270,7 @@ class RoutedBackend:
                 billed = True  # whatever happens now and is no error of the tree
                 result = client.generate(attempt.request, attempt.inputs, attempt.on_event, attempt.stop)
             except EaselError as error:
-                billed = billed and error.reason in BILLED
+                billed = billed and (error.reason in BILLED or isinstance(error, PaidBlock))
                 if not billed:
                     attempt.on_event(Message(Withdrawn()))
                 raise
@@ -274,12 +285,19 @@ class RoutedBackend:
             return self._clients[name]
 
     @contextlib.contextmanager
-    def _turn(self, name: str, stop: threading.Event) -> Iterator[None]:
+    def _turn(self, name: str, attempt: _Attempt) -> Iterator[None]:
+        """One of the calls that are allowed at once, at the pace that is allowed; `Cancelled` when the job ends first."""
         state = self._states[name]
-        with state.calls or contextlib.nullcontext():
+        assert state.calls is not None  # noqa: S101 - every Provider's has them
+        while not state.calls.acquire(timeout=0.5):
+            attempt.check()
+        try:
             if state.pace:
-                state.pace.wait(stop)
+                state.pace.wait(attempt)
+            attempt.check()
             yield
+        finally:
+            state.calls.release()
 
 
 def _rest_of(breaker: Breaker, now: float) -> float:
@@ -309,7 +327,7 @@ class _Attempt:
         self._deadline = time.monotonic() + PATIENCE_SECONDS
 
     def run(self) -> Result:
-        while not self.stop.is_set():
+        while not self.ended:
             decision = self._backend.decide(self._failures, self._left_out)
             chosen = decision.chosen
             if chosen is None:
@@ -323,13 +341,25 @@ class _Attempt:
                     return replace(result, passed_over=(*decision.skipped, *self._backend.plan.refused))
         raise Cancelled("the job was stopped")
 
+    @property
+    def ended(self) -> bool:
+        """Whether the job was stopped, or has failed."""
+        return self.stop.is_set() or self._backend.ended.is_set()
+
+    def check(self) -> None:
+        """Raises `Cancelled` when it is of no use to go on."""
+        if self.ended:
+            raise Cancelled("the job was stopped")
+
     def _awaits(self, chosen: Candidate) -> bool:
         """Waits a moment when an own model may wake in time, or a Provider that the item may go to rests; whether it did."""
-        if not chosen.own or self._backend.own[chosen.name].ready() or time.monotonic() >= self._deadline:
+        if not chosen.own or self._backend.own[chosen.name].ready():
             return False
         if self._backend.wakes():
             self.stop.wait(0.25)
             return True
+        if time.monotonic() >= self._deadline:
+            return False
         left = self._backend.rest(self._out) if self._may_leave else None
         if left is not None:
             self.stop.wait(min(left, LOOK_AGAIN_SECONDS))
@@ -364,7 +394,11 @@ class _Attempt:
         match error:
             case BudgetSpent():
                 self._left_out[chosen.name] = str(error)
-            case Throttled() if not late:
+            case PaidBlock():
+                raise error  # another would be paid for the same item
+            case LedgerAway() if not late:
+                self.stop.wait(LOOK_AGAIN_SECONDS)  # says nothing of the Provider
+            case Throttled() if not late and not chosen.own:
                 pass  # no failure of the model: its breaker knows for how long it is left alone
             case CapacityQueued() if chosen.own and not late:
                 # Its last replica is gone: no failure of the item, which may go elsewhere if the class says so.
@@ -388,6 +422,8 @@ class _Attempt:
         if self._failures:
             return list(self._failures.values())[-1]
         told = "; ".join(f"{each.name}: {each.reason}" for each in (*decision.skipped, *self._backend.plan.refused))
+        if not self._backend.plan.candidates:
+            return Unsupported("no backend of the class can make it", where="spec.generationClassName", found=told)
         if any("spent" in why for why in self._left_out.values()) or any(
             "of the budget" in each.reason for each in decision.skipped
         ):

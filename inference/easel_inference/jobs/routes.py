@@ -17,7 +17,7 @@ from easel_api.generationjob import GenerationJob
 from easel_api.provider import Account as LedgerAccount
 from easel_api.provider import Provider
 from easel_inference.backends.families import client_of
-from easel_inference.backends.replicas import ReplicaSet
+from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
 from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, fallback_of, request_of
 from easel_inference.routing.plan import Candidate, Plan, plan
 
@@ -27,6 +27,8 @@ from .routed import Cloud, OwnModel, RoutedBackend, Wallet
 from .settings import Settings
 from .worker import Worker
 
+PATIENT = ReplicaSettings(patience_seconds=float("inf"))
+"""A class without a fallback has its own model waited for, whatever it takes; one with a fallback says when not."""
 AUTHORITY = "ca.crt"
 """Key of a Provider's Secret."""
 
@@ -67,6 +69,7 @@ def routed(
             clouds={each.name: _cloud(each, providers, secrets) for each in made.candidates if not each.own},
             wallet=Wallet(budget, sum(paid.values(), Decimal(0)), purses),
             items=missing,
+            ended=worker.ended,
         )
 
 
@@ -102,7 +105,7 @@ def _provider_of(backend: str) -> str:
 def _paid_before(worker: Worker) -> dict[str, Decimal]:
     """What the job has paid so far, by Provider, as its manifest says."""
     paid: dict[str, Decimal] = {}
-    for record in worker.ledger.records():
+    for record in worker.ledger.records() if worker.ledger.continues else ():
         if record.cost is not None:
             name = _provider_of(record.backend)
             paid[name] = paid.get(name, Decimal(0)) + Decimal(record.cost or 0)
@@ -124,7 +127,7 @@ def _own(stack: contextlib.ExitStack, endpoint: str, made: Plan) -> dict[str, Ow
     # Imported here: a job that goes to a provider alone needs no gRPC.
     from easel_inference.backends.triton import TritonBackend
 
-    replicas = stack.enter_context(ReplicaSet(endpoint))
+    replicas = stack.enter_context(ReplicaSet(endpoint, PATIENT))
     return {
         name: OwnModel(TritonBackend(replicas, name), TritonBackend(replicas, name, waits=False), replicas.serves)
         for name in names

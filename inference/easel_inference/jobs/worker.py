@@ -71,6 +71,11 @@ class Worker:
         self._failures: list[EaselError] = []
         self._fault: BaseException | None = None
 
+    @property
+    def ended(self) -> threading.Event:
+        """Set once the job has failed: no further item is begun."""
+        return self._no_more
+
     def claim(self) -> tuple[Item, ...]:
         """Opens the manifest and returns the items that are still to be made."""
         try:
@@ -111,7 +116,7 @@ class Worker:
             )
             failed = {"state": ItemState.FAILED, "delivered": None, "error": error.to_report()}
             self.ledger.note(record.model_copy(update=failed))
-            if record.cost is not None:
+            if record.cost is not None and self.ledger.continues:
                 self.tally.paid(record.id, Decimal(record.cost or 0))
             self.tally.failed(LastFailure(error, record.id, record.attempts))
             self._item_failed(error)
@@ -199,7 +204,7 @@ class Worker:
     def _adopt(self, records: Iterable[ManifestItem]) -> None:
         for record in records:
             self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
-            if record.cost is not None:
+            if record.cost is not None and self.ledger.continues:
                 self.tally.paid(record.id, Decimal(record.cost or 0))
             if record.delivered is not None:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered))

@@ -127,9 +127,13 @@ class Cache:
             yield from self._waiting_for(namespace, name)
         if resource == PROVIDERS and self._is_news(namespace, name, raw):
             yield from self._routed(namespace)
-        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName"):
-            # It may be over, and its accounts with it.
+        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName") and self._is_over(raw):
             yield from (Key(PROVIDERS.kind, namespace, each) for each in self.entries(PROVIDERS, namespace))
+
+    def _is_over(self, job: Raw) -> bool:
+        """Whether its accounts may be closed: it has ended, or is gone."""
+        ended = bool((job.get("status") or {}).get("completionTime"))
+        return ended or self.entry(GENERATION_JOBS, *_name(job)) is None
 
     def _is_news(self, namespace: str, name: str, raw: Raw) -> bool:
         """Whether a Provider changed in what jobs wait for; its ledger changes with every few items."""

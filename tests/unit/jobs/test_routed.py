@@ -96,6 +96,7 @@ def scene(
         {"west/core": Cloud("west", lambda: cloud, 8, None)},
         Wallet(None, Decimal(0), {"west": purse}),
         items=100,
+        ended=threading.Event(),
     )
     return Scene(backend, own, cloud, purse)
 

@@ -28,6 +28,8 @@ from easel_operator.core.resources import GENERATION_JOBS, JOBS
 from .choice import Chosen
 
 CONTAINER = "worker"
+CALL_SECONDS = 330
+"""A call that was sent is paid for, so that its end is waited for: the clients give up after 300 s."""
 PROVIDERS_PATH = "/etc/easel/providers"
 BACKOFF_LIMIT = 6
 """Deaths of the worker that are not its job's fault and no disruption: a lost node, out of memory, a crash."""
@@ -97,7 +99,7 @@ def _pod(
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": 30,
+        "terminationGracePeriodSeconds": CALL_SECONDS if routes else 30,
         "containers": [_container(owner, configuration, volumes, told)],
         "volumes": [volume.volume() for volume in volumes],
     }

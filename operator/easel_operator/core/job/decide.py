@@ -233,6 +233,10 @@ def _begin(view: JobView, spec: GenerationJobSpec, environment: Environment) -> 
     if view.refusal:
         says = underway(view.refusal.reason, view.refusal.message)
         return _write(view, State(Phase.PENDING, says), environment)
+    if spec.generation_class_name and any(pod.running for pod in view.pods):
+        # Of an earlier batch Job: it may have calls under way, and knows alone how they end.
+        says = underway("WorkerStopping", "an earlier worker of this name is still at its last calls")
+        return _write(view, State(Phase.PENDING, says), environment, requeue=LOOK_AGAIN_SECONDS)
     match choose_for(spec, view.candidates, view.routes):
         case TooLarge() as excess:
             message = (

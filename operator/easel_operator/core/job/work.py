@@ -79,4 +79,4 @@ def _model(view: JobView, spec: GenerationJobSpec) -> str | None:
         return None if isinstance(chosen, TooLarge) else chosen.name or None
     if job.owner_uid != view.identity.uid or job.deleting or job.complete or job.failure:
         return None
-    return job.backend.model_deployment if job.backend else None
+    return (job.backend.model_deployment or None) if job.backend else None
