@@ -71,6 +71,10 @@ def class_job(site: Site, name: str, **spec: Any) -> dict[str, Any]:
     return made
 
 
+def made_so_far(site: Site, folder: str) -> list[str]:
+    return [key for key in site.bucket.keys(folder) if key.endswith(".png")]
+
+
 def spent_cents(site: Site) -> float:
     spend = site.get("providers.easel.dev", PROVIDER).get("status", {}).get("spend", {})
     return float(spend.get("day", {}).get("amount", 0)) * 100
@@ -112,11 +116,12 @@ def test_a_model_that_is_killed_hands_its_items_to_the_provider(site: Site, mode
         fallback={"when": ["GPUUnavailable", "BackendFailure"]},
     )
     paid, spent = len(aws.paid), spent_cents(site)
-    site.apply(class_job(site, "failed-over", count=ITEMS, first_seed=31000))
+    site.apply(class_job(site, "failed-over", count=ITEMS, steps=16, first_seed=31000))
     folder = site.folder("failed-over")
-    until("the first items", lambda: len(site.bucket.pictures(folder)) >= 8, seconds=120, period=0.05)
+    until("the first items", lambda: len(made_so_far(site, folder)) >= 8, seconds=120, period=0.05)
     (runtime,) = site.pods(RUNTIME, model=model)
     kill(site.kubectl, runtime)
+    assert len(made_so_far(site, folder)) <= 48, "too fast: the job must still be in its middle"
     status = site.wait_for_end("failed-over", seconds=400)["status"]
     assert status["phase"] == "Complete", status
     items = site.bucket.manifest(folder)["items"]

@@ -127,6 +127,8 @@ class _State:
     queued: float = 0.0
     """What the last result waited in the engine."""
     queued_at: float = float("-inf")
+    mend: EaselError | None = None
+    """What a person must mend before it is of use again."""
     calls: threading.Semaphore | None = None
     pace: Pace | None = None
 
@@ -227,6 +229,10 @@ class RoutedBackend:
             breakers = [self._states[name].breaker for name in self.clouds if name not in but]
         return min((left for each in breakers if (left := _rest_of(each, now)) > 0), default=None)
 
+    def to_mend(self) -> EaselError | None:
+        """What keeps a Provider from making anything until a person acts."""
+        return next((each.mend for each in self._states.values() if each.mend), None)
+
     def make(self, chosen: Candidate, attempt: _Attempt, *, patient: bool) -> Result:
         """By the chosen one; what it says of itself is remembered."""
         state = self._states[chosen.name]
@@ -248,6 +254,7 @@ class RoutedBackend:
             # A spent budget says nothing of the backend, and is none of the reasons that a breaker counts.
             with self._lock:
                 state.breaker = state.breaker.failed(error.reason, time.monotonic(), wait)
+                state.mend = error if error.reason in AT_ONCE else None
             raise
         now = time.monotonic()
         with self._lock:
@@ -422,6 +429,8 @@ class _Attempt:
         if self._failures:
             return list(self._failures.values())[-1]
         told = "; ".join(f"{each.name}: {each.reason}" for each in (*decision.skipped, *self._backend.plan.refused))
+        if (mend := self._backend.to_mend()) is not None:
+            return mend
         if not self._backend.plan.candidates:
             return Unsupported("no backend of the class can make it", where="spec.generationClassName", found=told)
         if any("spent" in why for why in self._left_out.values()) or any(

@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 
 from easel_api.errors import (
+    AuthConfig,
     BudgetSpent,
     Cancelled,
     CapacityQueued,
@@ -170,6 +171,15 @@ def test_a_replica_that_goes_while_nobody_else_may_have_the_item_is_no_failure()
     found = scene(Fallback(unavailable=True, failures=ANYTHING), purse=Purse(empty=True))
     found.own.then = [CapacityQueued("its last replica is gone")]
     assert found.make() == "studio"
+
+
+def test_what_a_person_must_mend_is_told_by_every_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = scene(Fallback(), with_own=False)
+    found.cloud.then = [AuthConfig("the key is missing")]
+    for _ in range(2):
+        with pytest.raises(AuthConfig, match="the key is missing"):
+            found.make()
+    assert found.cloud.calls == 1
 
 
 def test_what_a_policy_blocks_goes_nowhere_else() -> None:
