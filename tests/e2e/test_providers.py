@@ -150,8 +150,8 @@ def test_what_is_wrong_with_a_secret_is_told_before_any_call(site: Site, aws: Be
     change = json.dumps({"data": broken})
     site.kubectl("patch", "secret", "aws", "-n", site.namespace, "--type=merge", "-p", change)
     try:
-        site.apply(class_job(site, "keyless", count=8))
-        failure = site.wait_for_end("keyless", seconds=120)["status"]["lastFailure"]
+        site.apply(class_job(site, "without-a-key", count=8))
+        failure = site.wait_for_end("without-a-key", seconds=120)["status"]["lastFailure"]
         assert failure["reason"] == "AuthConfig"
         assert "the Secret's key AWS_SECRET_ACCESS_KEY is missing" in failure["message"]
         assert len(aws.calls) == before
