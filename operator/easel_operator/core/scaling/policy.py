@@ -106,7 +106,8 @@ def scale(scaling: Scaling, seen: Seen) -> Scale:
     history = (*_recent(scaling, seen), Recommendation(seen.now, wanted))
     target = _stable(scaling, history, woken, seen.now)
     if target < woken:
-        target = woken if seen.loading else max(target, seen.busy)
+        # A fall spares the busy ones and is never a rise: more may be busy than are wanted, while some stop.
+        target = woken if seen.loading else min(woken, max(target, seen.busy))
     return Scale(bounds.clip(target), bounds, asks=True, idle_since=idle_since, history=history)
 
 
