@@ -25,6 +25,7 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
+from easel_inference.backends.base import answer_lost, certificate_untrusted
 
 TOO_MANY = 429
 CONNECT_SECONDS = 5
@@ -107,17 +108,12 @@ def explained(error: Exception, model: str) -> EaselError:
         case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
             return Transient("AWS cannot be reached", where=model, found=type(error).__name__)
         case boto.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return EnvironmentFault(
-                "the certificate of the endpoint is not trusted",
-                where="spec.endpoint",
-                found=type(error).__name__,
-                fix="Check the endpoint, and the authority that it is trusted by",
-            )
+            return certificate_untrusted(error)
         # Everything else that breaks on the way may break behind the request: a connection's end, and TLS at any moment.
         case boto.HTTPClientError() | boto.ConnectionError() | boto.IncompleteReadError() | HTTPError() | OSError():
-            return _lost(model, error)
+            return answer_lost(error, model)
         case ResponseParserError():
-            return _lost(model, error)
+            return answer_lost(error, model)
         case boto.BotoCoreError():
             return EnvironmentFault(
                 "botocore cannot make the call",
@@ -134,15 +130,6 @@ def _no_credentials() -> AuthConfig:
         "there are no AWS credentials",
         where="spec.credentials",
         fix="Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the worker's account a role",
-    )
-
-
-def _lost(model: str, error: Exception) -> AmbiguousSubmit:
-    return AmbiguousSubmit(
-        "the answer was lost, and the picture may have been made and billed",
-        where=model,
-        found=type(error).__name__,
-        fix="Look at the account's usage before the item is asked for again",
     )
 
 

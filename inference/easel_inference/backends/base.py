@@ -8,7 +8,7 @@ from decimal import Decimal
 from threading import Event as Flag
 from typing import Protocol
 
-from easel_api.errors import ContentBlocked
+from easel_api.errors import AmbiguousSubmit, ContentBlocked, EnvironmentFault
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
 from easel_inference.routing.plan import Refused
 from easel_inference.routing.request import Resolved
@@ -59,3 +59,23 @@ def work(request: GenerationRequest, default_side: int = 512) -> float:
     """How much work a request is, as steps × megapixels × frames; only ever compared with other requests."""
     pixels = (request.width or default_side) * (request.height or default_side)
     return request.steps * pixels / 2**20 * (request.frames or 1)
+
+
+def answer_lost(error: Exception, model: str) -> AmbiguousSubmit:
+    """What a paid call's broken connection means once the request may be out."""
+    return AmbiguousSubmit(
+        "the answer was lost, and the picture may have been made and billed",
+        where=model,
+        found=type(error).__name__,
+        fix="Look at the account's usage before the item is asked for again",
+    )
+
+
+def certificate_untrusted(error: Exception) -> EnvironmentFault:
+    """What a Provider's endpoint with a certificate of an unknown authority means; nothing was sent."""
+    return EnvironmentFault(
+        "the certificate of the endpoint is not trusted",
+        where="spec.endpoint",
+        found=type(error).__name__,
+        fix="Check the endpoint, and the authority that it is trusted by",
+    )

@@ -11,18 +11,17 @@ from typing import Any
 import urllib3
 
 from easel_api.errors import (
-    AmbiguousSubmit,
     AuthConfig,
     BackendFault,
     BilledBadOutput,
     EaselError,
-    EnvironmentFault,
     InvalidInput,
     ModelRetired,
     QuotaExhausted,
     Throttled,
     Transient,
 )
+from easel_inference.backends.base import answer_lost, certificate_untrusted
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
 LARGEST_ANSWER = 100 * 2**20
@@ -76,20 +75,10 @@ class Rest:
             case urllib3.exceptions.NewConnectionError() | urllib3.exceptions.ConnectTimeoutError():
                 return Transient(f"{self._name} cannot be reached", where=model, found=type(error).__name__)
             case urllib3.exceptions.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(cause):
-                return EnvironmentFault(
-                    "the certificate of the endpoint is not trusted",
-                    where="spec.endpoint",
-                    found=type(error).__name__,
-                    fix="Check the endpoint, and the authority that it is trusted by",
-                )
+                return certificate_untrusted(error)
             # Everything else may break behind the request.
             case urllib3.exceptions.HTTPError() | OSError() | ssl.SSLError():
-                return AmbiguousSubmit(
-                    "the answer was lost, and the picture may have been made and billed",
-                    where=model,
-                    found=type(error).__name__,
-                    fix="Look at the account's usage before the item is asked for again",
-                )
+                return answer_lost(error, model)
             case _:
                 raise error
 
