@@ -5,15 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import socket
-import ssl
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -30,6 +26,7 @@ from moto.core.serialize import RestJSONSerializer
 from PIL import Image
 
 from easel_emulators.bedrock_bodies import BODIES
+from easel_emulators.serving import Handling, served
 
 ACCESS_KEY, SECRET_KEY = "AKIDEASELTEST", "a-secret-of-tests"
 REGION = "us-west-2"
@@ -117,12 +114,11 @@ def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) 
     state = Bedrock(draw=draw or drawn)
     state.gate.set()
     authority = Authority(folder, "provider-ca")
+    state.authority = authority.certificate
     pair = authority.server("bedrock", "bedrock", [address])
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
+    class Handler(Handling):
+        def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
             sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             try:
                 model, body = checked(self.command, self.path, dict(self.headers.items()), sent)
@@ -130,10 +126,7 @@ def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) 
                 closes = bool(state.next) and state.next[0] == "close"
                 answer = state.answer(model, body)
                 if closes:
-                    # A reset, as of a load balancer that restarts: the request was read, and its answer never comes.
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
-                    self.close_connection = True
+                    self.reset()
                     return
                 result: Any = {"body": json.dumps(answer).encode(), "contentType": "application/json"}
                 headers: dict[str, str] = {}
@@ -142,27 +135,10 @@ def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) 
                 state.refused += [f"{fault.code}: {fault.message}"]
             written = RestJSONSerializer(INVOKE).serialize(result)
             payload = written["body"] if isinstance(written["body"], bytes) else written["body"].encode()
-            self.send_response(written["status_code"])
-            for name, value in (written["headers"] | headers | {"Content-Length": str(len(payload))}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(payload)
+            self.send(written["status_code"], payload, written["headers"] | headers)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((address, 0), Handler) as server:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.certificate, pair.key)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        state.url, state.authority = f"https://{address}:{server.server_port}", authority.certificate
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler, pair, address) as state.url:
+        yield state
 
 
 def checked(method: str, path: str, headers: dict[str, str], sent: bytes) -> tuple[str, dict[str, Any]]:

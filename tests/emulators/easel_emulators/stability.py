@@ -9,15 +9,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-import socket
-import ssl
-import struct
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from werkzeug.formparser import parse_form_data
 
 from easel_emulators.bedrock import Draw, drawn
 from easel_emulators.bedrock_bodies import BODIES
+from easel_emulators.serving import Handling, served
 
 KEY = "sk-a-secret-of-tests"
 PATHS = {
@@ -71,12 +67,11 @@ def stability(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None
     """The service at an address of this machine, until the block ends."""
     state = Stability(draw=draw or drawn)
     authority = Authority(folder, "stability-ca")
+    state.authority = authority.certificate
     pair = authority.server("stability", "stability", [address])
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
+    class Handler(Handling):
+        def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
             sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             path = self.path.removeprefix("/v2beta/stable-image/")
             problem = checked(state, path, dict(self.headers.items()), sent)
@@ -90,9 +85,7 @@ def stability(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None
                 return
             state.paid.append(path)
             if then == "close":
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                self.close_connection = True
+                self.reset()
                 return
             self._picture(then, state.draw(state.calls[-1]))
 
@@ -104,34 +97,18 @@ def stability(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None
                 "huge": b"\0" * (101 * 2**20),
             }.get(then, data)
             reason = "CONTENT_FILTERED" if then == "filtered" else "SUCCESS"
-            self._send(200, "image/png", data, {"finish-reason": reason, "seed": str(state.calls[-1].get("seed", 7))})
+            self.send(
+                200,
+                data,
+                {"Content-Type": "image/png", "finish-reason": reason, "seed": str(state.calls[-1].get("seed", 7))},
+            )
 
         def _fail(self, answer: Answer) -> None:
             body = json.dumps({"id": "0" * 32, "name": answer.name, "errors": ["as a test asked"]}).encode()
-            self._send(answer.status, "application/json", body, answer.headers)
+            self.send(answer.status, body, {"Content-Type": "application/json"} | answer.headers)
 
-        def _send(self, status: int, media_type: str, data: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in ({"Content-Type": media_type, "Content-Length": str(len(data))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((address, 0), Handler) as server:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.certificate, pair.key)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        state.url, state.authority = f"https://{address}:{server.server_port}", authority.certificate
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler, pair, address) as state.url:
+        yield state
 
 
 def checked(state: Stability, path: str, headers: dict[str, str], sent: bytes) -> Answer | None:
