@@ -39,10 +39,6 @@ class WireFamily(StrEnum):
     REPLICATE_PREDICTIONS = "ReplicatePredictions"
 
 
-SPOKEN = frozenset({WireFamily.BEDROCK_INVOKE, WireFamily.STABILITY_V2BETA})
-"""Families that workers of this release have a client for."""
-
-
 class Honours(StrEnum):
     """A parameter of a job that a model heeds; a job that sets another one is not given to it."""
 

@@ -9,9 +9,11 @@ from pydantic import Field, StringConstraints
 
 from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, ListSet, ObjectMeta, Rule
 from .conditions import Condition
+from .generationjob import Prefix
 from .offers import Honours, Keeps, Money, PriceRow, Sizes, State, WireFamily
-from .s3 import REGION_PATTERN, SecretReference
+from .s3 import ENDPOINT_PATTERN, REGION_PATTERN, SecretReference
 from .tasks import Task
+from .uris import BUCKET_PATTERN
 
 KIND = KindInfo(
     kind="Provider",
@@ -32,11 +34,13 @@ KIND = KindInfo(
 
 HTTPS_PATTERN = r"^https://[^[:space:]@?#]+$"
 MODEL_ID_PATTERN = r"^[A-Za-z0-9][-_.:/A-Za-z0-9]*$"
+PROJECT_PATTERN = r"^[a-z][-a-z0-9.:]*$"
 DAY_PATTERN = r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$"
 PATTERN_WORDS.update(
     {
         HTTPS_PATTERN: "https:// and a host, without user, password or query, such as https://bedrock.example.org.",
         MODEL_ID_PATTERN: "Letters, digits, -, _, ., : and /, such as stability.stable-image-core-v1:1.",
+        PROJECT_PATTERN: "Lower-case letters, digits and -, such as art-studio-42.",
         DAY_PATTERN: "A day such as 2026-11-28, or a month such as 2026-11.",
     }
 )
@@ -53,6 +57,8 @@ IN_REGIONS = (
 """Families whose accounts are spoken to in a region."""
 WITH_IDENTITY = (*IN_REGIONS, WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
 """Families whose accounts know a workload's identity."""
+OF_ONE_HOST = (WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
+"""Families each of whose accounts has a host of its own."""
 MAX_OFFERS = 32
 MAX_ACCOUNTS = 1024
 """Jobs that may pay by one Provider at a time."""
@@ -79,7 +85,8 @@ class Credentials(ApiModel):
         SecretReference | None,
         Field(
             description="Secret in the Provider's own namespace, mounted by workers alone. AWS: keys AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); others: API_KEY. ca.crt: the certificate authority of an endpoint of your own."
+            "AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); Google: SERVICE_ACCOUNT_JSON; Azure: API_KEY, or AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+            "AZURE_CLIENT_SECRET; others: API_KEY. ca.crt: the certificate authority of an endpoint of your own."
         ),
     ] = None
     workload_identity: Annotated[
@@ -87,10 +94,27 @@ class Credentials(ApiModel):
     ] = None
 
 
+class AccountBucket(ApiModel):
+    """A bucket that the provider's service and the worker both reach, with the account's own credentials."""
+
+    name: Annotated[str, Field(pattern=BUCKET_PATTERN, max_length=63, description="Name of the S3 bucket.")]
+    prefix: Annotated[Prefix, Field(description="Start of the keys, ending in a slash.")] = ""
+    endpoint: Annotated[
+        str | None, Field(max_length=512, pattern=ENDPOINT_PATTERN, description="URL of the S3 endpoint. Default: AWS.")
+    ] = None
+
+
 class ProviderOffer(ApiModel):
     """A model of the account. What is left out is the catalogue's; a model that is not in it needs its tasks."""
 
     model: Annotated[ModelId, Field(description="The provider's own id of it.")]
+    deployment: Annotated[
+        ModelId | None,
+        Field(
+            description="What the account calls it, where that is a name of its own: a deployment of Azure, an endpoint of SageMaker, Vertex AI or Azure ML. "
+            "Default: the model's id."
+        ),
+    ] = None
     tasks: Annotated[list[Task], ListSet(), Field(max_length=32, description="What it does.")] = []
     honours: Annotated[
         list[Honours], ListSet(), Field(max_length=16, description="Parameters of a job that it heeds.")
@@ -150,6 +174,18 @@ class ProviderSpec(ApiModel):
             holds=lambda spec: spec.family in WITH_IDENTITY or spec.credentials.secret_ref is not None,
             path="credentials",
         ),
+        Rule(
+            cel=f"self.family != '{WireFamily.BEDROCK_ASYNC}' || has(self.bucket)",
+            message="this family leaves its results in a bucket of the account; name one",
+            holds=lambda spec: spec.family is not WireFamily.BEDROCK_ASYNC or spec.bucket is not None,
+            path="bucket",
+        ),
+        Rule(
+            cel=f"!(self.family in {[family.value for family in OF_ONE_HOST]}) || has(self.endpoint)",
+            message="accounts of this family have a host of their own; name its URL",
+            holds=lambda spec: spec.family not in OF_ONE_HOST or spec.endpoint is not None,
+            path="endpoint",
+        ),
     )
 
     family: Annotated[WireFamily, Field(description="How it is spoken to.")]
@@ -163,6 +199,20 @@ class ProviderSpec(ApiModel):
             max_length=512,
             pattern=HTTPS_PATTERN,
             description="URL in place of the provider's own, as of a private link.",
+        ),
+    ] = None
+    project: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            pattern=PROJECT_PATTERN,
+            description="Project of Google Cloud that pays. Default: that of the service account's key.",
+        ),
+    ] = None
+    bucket: Annotated[
+        AccountBucket | None,
+        Field(
+            description="Bucket of the account for what does not travel with a call; BedrockAsync leaves its results there."
         ),
     ] = None
     credentials: Annotated[Credentials, Field(description="Who asks.")]

@@ -158,6 +158,13 @@ class Submitted(_Neutral):
     """What a result costs, in US dollars; empty: nobody knows."""
 
 
+class Handed(_Neutral):
+    """The call is out under this handle, by which whoever takes over asks for its result; kept before it returns, too."""
+
+    kind: Literal["handed"] = "handed"
+    handle: str
+
+
 class Withdrawn(_Neutral):
     """The call ended, and nothing was made or billed."""
 
@@ -208,7 +215,7 @@ Event = Annotated[Accepted | StepDone | Preview | Finished | Failed, Field(discr
 class Message:
     """An event and the bytes that came with it (empty but for previews and results)."""
 
-    event: Accepted | StepDone | Preview | Submitted | Withdrawn | Finished | Failed
+    event: Accepted | StepDone | Preview | Submitted | Handed | Withdrawn | Finished | Failed
     payload: bytes = b""
 
     @property

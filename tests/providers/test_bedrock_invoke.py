@@ -124,14 +124,14 @@ FAULTS: list[tuple[str, Any, str, int]] = [
         "ContentBlocked",
         0,
     ),
-    ("blocked as 200", "block", "ContentBlocked", 0),
+    ("blocked as 200", "blocked as 200", "ContentBlocked", 0),
     ("inference error", "error", "BackendFault", 0),
     ("200 without a picture", "empty", "BilledBadOutput", 1),
-    ("200 with words", "text", "BilledBadOutput", 1),
+    ("200 with words", "words", "BilledBadOutput", 1),
     ("a seed that is none", "seedless", "BilledBadOutput", 1),
     ("truncated", "cut", "BilledBadOutput", 1),
     ("100 MB", "huge", "BilledBadOutput", 1),
-    ("reset behind the request", "close", "AmbiguousSubmit", 1),
+    ("reset behind the request", "reset", "AmbiguousSubmit", 1),
 ]
 
 
@@ -243,7 +243,7 @@ def test_the_emulator_refuses_what_bedrock_would(aws: Bedrock, body: Any) -> Non
 
 
 def test_an_unambiguous_word_for_an_answer_that_was_lost(aws: Bedrock) -> None:
-    aws.next.append("close")
+    aws.next.append("reset")
     with pytest.raises(AmbiguousSubmit) as caught:
         make(aws)
     assert not caught.value.retryable
@@ -251,7 +251,7 @@ def test_an_unambiguous_word_for_an_answer_that_was_lost(aws: Bedrock) -> None:
 
 
 def test_a_block_is_final(aws: Bedrock) -> None:
-    aws.next.append("block")
+    aws.next.append("blocked as 200")
     with pytest.raises(ContentBlocked) as caught:
         make(aws)
     assert not caught.value.retryable

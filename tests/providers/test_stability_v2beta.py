@@ -99,12 +99,12 @@ FAULTS: list[tuple[str, Any, str, int]] = [
     ("invalid", Answer(422, "invalid"), "InvalidInput", 0),
     ("internal", Answer(500, "internal_error"), "Transient", 0),
     ("elsewhere", Answer(302, "found", {"Location": "http://169.254.169.254/"}), "BackendFault", 0),
-    ("blocked as 200", "filtered", "ContentBlocked", 1),
+    ("blocked as 200", "blocked as 200", "ContentBlocked", 1),
     ("200 without a picture", "empty", "BilledBadOutput", 1),
-    ("200 with words", "text", "BilledBadOutput", 1),
+    ("200 with words", "words", "BilledBadOutput", 1),
     ("truncated", "cut", "BilledBadOutput", 1),
     ("100 MB", "huge", "BilledBadOutput", 1),
-    ("reset behind the request", "close", "AmbiguousSubmit", 1),
+    ("reset behind the request", "reset", "AmbiguousSubmit", 1),
 ]
 
 
@@ -116,7 +116,7 @@ def test_each_fault_has_its_name_and_is_asked_for_once(service: Stability, fault
     assert caught.value.reason == reason, str(caught.value)
     assert len(service.calls) == 1, "nothing asks twice behind our back"
     assert len(service.paid) == paid
-    assert isinstance(caught.value, PaidBlock) == (fault == "filtered")
+    assert isinstance(caught.value, PaidBlock) == (fault == "blocked as 200")
     assert not (paid and caught.value.retryable), "what was paid for is not asked for again by itself"
     said = str(caught.value)
     shown = "".join(traceback.format_exception(caught.value))
@@ -186,5 +186,5 @@ def test_the_emulator_refuses_what_the_service_would(service: Stability) -> None
 
     api = Rest("it", service.url, {"Authorization": f"Bearer {KEY}", "Accept": "image/*"}, str(service.authority))
     for fields in ({"prompt": PROMPT, "width": "1024"}, {"prompt": PROMPT, "seed": "-1"}, {"seed": "1"}):
-        assert api.post("/v2beta/stable-image/generate/core", fields, "core").status == 400
+        assert api.form("/v2beta/stable-image/generate/core", fields, "core").status == 400
     assert service.paid == []

@@ -194,8 +194,8 @@ def test_an_item_goes_to_a_provider_while_no_replica_serves_and_back(routed: Rou
     ("then", "reason", "paid"),
     [
         (Fault("ThrottlingException"), None, 1),
-        ("block", "ContentBlocked", 0),
-        ("close", "AmbiguousSubmit", 1),
+        ("blocked as 200", "ContentBlocked", 0),
+        ("reset", "AmbiguousSubmit", 1),
         ("empty", "BilledBadOutput", 1),
         ("cut", "BilledBadOutput", 1),
         (Fault("AccessDeniedException"), "AuthConfig", 0),
@@ -264,7 +264,7 @@ def test_a_ledger_that_is_gone_at_the_end_fails_no_job(routed: Routed, eventuall
 
 
 def test_what_a_policy_blocked_is_not_asked_for_again_by_the_next_worker(routed: Routed) -> None:
-    routed.aws.next.append("block")
+    routed.aws.next.append("blocked as 200")
     job = routed.job("blocked", items=1)
     for _ in range(2):
         code, log = routed.run(job)
@@ -306,7 +306,7 @@ def test_the_next_provider_takes_what_the_first_one_cannot(routed: Routed, tmp_p
 def test_a_job_that_has_failed_buys_nothing_more(routed: Routed) -> None:
     """Fifteen items wait for their turn when the first one fails for good."""
     routed.provider(limits={"maxConcurrent": 1})
-    routed.aws.next.append("block")
+    routed.aws.next.append("blocked as 200")
     code, log = routed.run(routed.job("failed-early", items=40))
     assert code == 1, log
     assert len(routed.aws.calls) <= 2

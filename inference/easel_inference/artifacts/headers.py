@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from easel_api.errors import BadOutput
 
 PICTURES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
-_MP4_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
+_MP4_CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Header:
     width: int
     height: int
     frames: int = 1
+    seconds: float = 0.0
+    """Of an MP4."""
 
 
 def read_header(data: bytes) -> Header:
@@ -81,21 +83,33 @@ def describe(data: bytes) -> str:
 
 def _mp4(data: bytes) -> Header:
     width = height = 0
+    seconds = 0.0
     try:
         for kind, body in _boxes(data):
             if kind == b"tkhd":
                 width, height = (value >> 16 for value in struct.unpack(">II", body[-8:]))
+            elif kind == b"mdhd":
+                scale, length = struct.unpack(*((">IQ", body[20:32]) if body[0] else (">II", body[12:20])))
+                seconds = length / scale if scale else 0.0
             elif kind == b"stsz" and width and height:  # of a track of sound both are 0
                 frames = struct.unpack(">I", body[8:12])[0]
                 if frames:
-                    return Header("video/mp4", width, height, frames)
+                    return Header("video/mp4", width, height, frames, seconds)
     except struct.error as error:
         raise BadOutput("a damaged MP4", found=f"{len(data)} bytes") from error
     raise BadOutput("an MP4 without a video track", found=f"{len(data)} bytes")
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Leaf boxes with their bodies, in order; goes into the containers that lead to a track."""
+def is_whole(data: bytes) -> bool:
+    """Whether an MP4 has all the bytes that it says it has: a file whose index comes first can lack its end."""
+    try:
+        return {b"moov", b"mdat"} <= {kind for kind, _ in _boxes(data, into=frozenset())}
+    except (BadOutput, struct.error):
+        return False
+
+
+def _boxes(data: bytes, into: frozenset[bytes] = _MP4_CONTAINERS) -> Iterator[tuple[bytes, bytes]]:
+    """Boxes with their bodies, in order; goes into the containers that lead to a track."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -105,8 +119,8 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = len(data) if size == 0 else at + size
         if end > len(data) or end <= at:
             raise BadOutput("a damaged MP4", found=f"box {kind!r} reaches beyond the end")
-        if kind in _MP4_CONTAINERS:
-            yield from _boxes(data[start:end])
+        if kind in into:
+            yield from _boxes(data[start:end], into)
         else:
             yield kind, data[start:end]
         at = end

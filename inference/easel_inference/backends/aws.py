@@ -25,7 +25,7 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
-from easel_inference.backends.base import answer_lost, certificate_untrusted
+from easel_inference.backends.base import Setup, answer_lost, certificate_untrusted
 
 TOO_MANY = 429
 CONNECT_SECONDS = 5
@@ -57,6 +57,15 @@ class AwsAccount:
 
     def __repr__(self) -> str:
         return f"AwsAccount({self.region}, hidden)"
+
+
+def account(setup: Setup) -> AwsAccount:
+    """The account that a Provider's Secret opens, or the worker's own identity; `AuthConfig` for a Secret that lacks a key."""
+    access = secret = session = None
+    if setup.spec.credentials.secret_ref is not None:
+        access, secret = setup.key("AWS_ACCESS_KEY_ID"), setup.key("AWS_SECRET_ACCESS_KEY")
+        session = setup.file("AWS_SESSION_TOKEN").strip() or None
+    return AwsAccount(setup.spec.region or "", setup.spec.endpoint, access, secret, session, setup.authority)
 
 
 def client(account: AwsAccount, service: str) -> Any:

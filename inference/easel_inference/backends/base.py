@@ -1,14 +1,16 @@
-"""The Backend protocol: one item in, events, one result out."""
+"""The Backend protocol: one item in, events, one result out; and what a provider's client can do beside that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from threading import Event as Flag
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from easel_api.errors import AmbiguousSubmit, ContentBlocked, EnvironmentFault
+from easel_api.errors import AmbiguousSubmit, AuthConfig, Cancelled, ContentBlocked, EnvironmentFault, Transient
+from easel_api.provider import ProviderOffer, ProviderSpec
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
 from easel_inference.routing.plan import Refused
 from easel_inference.routing.request import Resolved
@@ -29,6 +31,10 @@ class PaidBlock(ContentBlocked):
     """Held back behind the work, which the provider bills."""
 
 
+class StillOut(Cancelled):
+    """This process stops; the call goes on at the provider, and its handle is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a backend made, with its encoded bytes, and who made it."""
@@ -38,6 +44,8 @@ class Result:
     backend: str
     paid: Paid | None = None
     """Of a provider."""
+    billed: Decimal | None = None
+    """What the provider says that it took, in US dollars; None: it says nothing, and the price known before holds."""
     passed_over: tuple[Refused, ...] = ()
     """Backends of the class that did not make it."""
 
@@ -53,6 +61,74 @@ class Backend(Protocol):
         request is part of the attempt and bounded by the backend itself, which then raises `EnvironmentFault`.
         """
         ...
+
+
+class Expired(Transient):
+    """A result's address is no longer good, and the next answer may name a new one; never leaves `backends`."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A client whose calls go on without it: they announce themselves by `Handed`."""
+
+    def resume(self, handle: str, request: GenerationRequest, on_event: OnEvent, stop: Flag) -> Result:
+        """Waits for the result of a call that an earlier process made; never makes it again. Raises as `generate` does."""
+        ...
+
+
+@runtime_checkable
+class Cancellable(Protocol):
+    """A client whose provider stops calls that are under way."""
+
+    def cancel(self, handle: str) -> None:
+        """Asks the provider to stop; what it has begun may be billed. Raises when it cannot be asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a client of one model is made from."""
+
+    name: str
+    """What the manifest calls the backend: `bedrock-west/stability.stable-image-core-v1:1`."""
+    spec: ProviderSpec
+    model: str
+    resolved: Resolved
+    """What the plan made of the job's size and length."""
+    secret: Path
+    """Where the Provider's Secret is mounted; no folder when it names none."""
+    authority: str | None = None
+    """Path of the certificates that an endpoint of one's own is trusted by."""
+
+    @property
+    def offer(self) -> ProviderOffer:
+        """What the Provider says of the model."""
+        return next(each for each in self.spec.offers if each.model == self.model)
+
+    @property
+    def deployment(self) -> str:
+        """What the account calls the model: an endpoint or a deployment of its own, or the model's id."""
+        return self.offer.deployment or self.model
+
+    def key(self, name: str) -> str:
+        """A key of the Secret; `AuthConfig` when it is missing or cannot be one."""
+        value = self.file(name).strip()
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            secret = self.spec.credentials.secret_ref.name if self.spec.credentials.secret_ref else ""
+            raise AuthConfig(
+                f"the Secret's key {name} is {'malformed' if value else 'missing'}",
+                where="spec.credentials.secretRef",
+                found=f"Secret {secret}",
+                fix=f"Give the Secret a key {name} with nothing but the key itself in it",
+            )
+        return value
+
+    def file(self, name: str) -> str:
+        """A key of the Secret as it is; empty when there is none."""
+        try:
+            return (self.secret / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
 
 def work(request: GenerationRequest, default_side: int = 512) -> float:

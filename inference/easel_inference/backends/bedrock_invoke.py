@@ -21,23 +21,29 @@ from easel_api.errors import (
     InvalidInput,
     Unsupported,
 )
-from easel_inference.generation import Accepted, Finished, GenerationRequest, Inputs, Message, Timings
+from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
 from easel_inference.routing.request import Resolved
 
-from .aws import AwsAccount, client, explained
-from .base import OnEvent, Result
-from .delivered import picture
+from . import aws
+from .aws import AwsAccount, explained
+from .base import OnEvent, Result, Setup
+from .delivered import delivered
 from .stability_models import SHAPES, Shape, asked
 
 LARGEST_BODY = 25_000_000
 """Bytes of a request or an answer."""
 
 
+def client(setup: Setup) -> BedrockInvoke:
+    """The client of a model; see `families.client_of`."""
+    return BedrockInvoke(setup.name, aws.account(setup), setup.model, setup.resolved)
+
+
 class BedrockInvoke:
     """One model in one region; safe to call from many threads."""
 
     def __init__(self, name: str, account: AwsAccount, model: str, resolved: Resolved) -> None:
-        """`name` is what the manifest calls this backend; `resolved` is what the plan made of the job's size."""
+        """See `Setup` for what each is."""
         asks = shape(model)
         if asks is None:
             raise Unsupported(
@@ -48,7 +54,7 @@ class BedrockInvoke:
             )
         self._name, self._account, self._model = name, account, model
         self._asks, self._resolved = asks, resolved
-        self._client = client(account, "bedrock-runtime")
+        self._client = aws.client(account, "bedrock-runtime")
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
@@ -60,20 +66,15 @@ class BedrockInvoke:
         on_event(Message(Accepted()))
         began = time.monotonic()
         made, seed = self._made(sent)
-        result = picture(made, request.encoding)
-        finished = Finished(
-            media_type=result.media_type,
-            sha256=result.sha256,
-            width=result.width,
-            height=result.height,
-            seed=request.seed if seed is None else seed,
-            model_digest=f"bedrock/{self._model}",
-            dtype="",
-            device=f"Amazon Bedrock, {self._account.region}",
-            steps=0,
-            timings=Timings(total=time.monotonic() - began),
+        return delivered(
+            self._name,
+            request,
+            made,
+            model=f"bedrock/{self._model}",
+            provider=f"Amazon Bedrock, {self._account.region}",
+            seconds=time.monotonic() - began,
+            seed=seed,
         )
-        return Result(finished, result.data, self._name)
 
     def _made(self, sent: bytes) -> tuple[bytes, int | None]:
         try:

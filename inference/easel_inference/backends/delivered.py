@@ -1,4 +1,4 @@
-"""What a provider delivered: decoded once, so that it is whole, measured from its bytes, and encoded as the job asked.
+"""What a provider delivered: whole, measured from its bytes, and a picture encoded as the job asked.
 
 It is paid for, so that what is wrong with it is never a reason to ask again by ourselves.
 """
@@ -7,42 +7,84 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from easel_api.errors import BadOutput, BilledBadOutput
 from easel_inference.artifacts.encoding import encode
-from easel_inference.artifacts.headers import read_header
-from easel_inference.generation import MEDIA_TYPES, Encoding
+from easel_inference.artifacts.headers import Header, is_whole, read_header
+from easel_inference.generation import MEDIA_TYPES, Encoding, Finished, GenerationRequest, Timings
+
+from .base import Result
 
 LARGEST_SIDE = 8192
 """Pixels. No provider makes more; a file that says so is no picture that anybody asked for."""
 LARGEST_BYTES = 100 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """A picture as it is stored."""
+def delivered(
+    name: str,
+    request: GenerationRequest,
+    data: bytes,
+    *,
+    model: str,
+    provider: str,
+    seconds: float,
+    seed: int | None = None,
+) -> Result:
+    """The result of one item: a picture in the encoding that was asked for, a clip as it came.
 
-    data: bytes
-    media_type: str
-    width: int
-    height: int
-    sha256: str
+    `model` and `provider` are those of the manifest (`bedrock/…`, `Amazon Bedrock, us-west-2`), `seconds` how long the call took, `seed` the one
+    that the provider says it used. `BilledBadOutput` when it is neither picture nor clip, or not whole.
+    """
+    header = _header(data)
+    if header.media_type == "video/mp4":
+        kept = _clip(data, request.encoding)
+    else:
+        kept, header = _picture(data, header, request.encoding)
+    finished = Finished(
+        media_type=header.media_type,
+        sha256=hashlib.sha256(kept).hexdigest(),
+        width=header.width,
+        height=header.height,
+        frames=header.frames,
+        fps=max(1, round(header.frames / header.seconds)) if header.seconds else None,
+        seed=request.seed if seed is None else seed,
+        model_digest=model,
+        dtype="",
+        device=provider,
+        steps=0,
+        timings=Timings(total=seconds),
+    )
+    return Result(finished, kept, name)
 
 
-def picture(data: bytes, encoding: Encoding) -> Delivered:
-    """The picture in the encoding that was asked for, its own bytes where it has it; `BilledBadOutput` when it is none, or not whole."""
+def _header(data: bytes) -> Header:
     if len(data) > LARGEST_BYTES:
-        raise BilledBadOutput("the provider's picture is too large", found=f"{len(data)} bytes")
+        raise BilledBadOutput("the provider's file is too large", found=f"{len(data)} bytes")
     try:
         header = read_header(data)
     except BadOutput as error:
-        raise BilledBadOutput("the provider delivered no picture", found=error.found) from error
+        raise BilledBadOutput("the provider delivered neither a picture nor a clip", found=error.found) from error
     if max(header.width, header.height) > LARGEST_SIDE:
         raise BilledBadOutput("the provider's picture is too large", found=f"{header.width}x{header.height}")
+    return header
+
+
+def _clip(data: bytes, encoding: Encoding) -> bytes:
+    """Kept as it is: the worker carries no video library."""
+    if not is_whole(data):
+        raise BilledBadOutput("the provider's clip is damaged", found=f"{len(data)} bytes, with parts missing")
+    if encoding != "mp4":
+        raise BilledBadOutput("the provider delivered a clip", found=f"video/mp4, not {MEDIA_TYPES[encoding]}")
+    return data
+
+
+def _picture(data: bytes, header: Header, encoding: Encoding) -> tuple[bytes, Header]:
+    """Decoded once, so that it is whole; its own bytes where it has the encoding already."""
+    if encoding in ("mp4", "gif"):
+        raise BilledBadOutput("the provider delivered no clip", found=header.media_type)
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
@@ -53,4 +95,4 @@ def picture(data: bytes, encoding: Encoding) -> Delivered:
         ) from error
     kept = data if header.media_type == MEDIA_TYPES[encoding] else encode(frame[None], encoding)
     height, width = frame.shape[:2]
-    return Delivered(kept, MEDIA_TYPES[encoding], width, height, hashlib.sha256(kept).hexdigest())
+    return kept, Header(MEDIA_TYPES[encoding], width, height)

@@ -1,12 +1,20 @@
-"""A provider's own HTTP API: one paid call, never repeated by itself, and what its end means for the money."""
+"""A provider's own HTTP API: one paid call, never repeated by itself, and what its end means for the money.
+
+Questions that cost nothing may be asked again, and a result is fetched from where the provider says that it lies, unless that is within
+the network of whoever asks.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 
@@ -21,11 +29,16 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
-from easel_inference.backends.base import answer_lost, certificate_untrusted
+from easel_inference.backends.base import Expired, answer_lost, certificate_untrusted
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
-LARGEST_ANSWER = 100 * 2**20
-"""Bytes."""
+LARGEST_ANSWER = 150 * 2**20
+"""Bytes: a file of the largest size, in base64."""
+GONE = frozenset({401, 403, 404, 410})
+"""What an address says behind its time."""
+
+Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
+"""With the key; a function where a token has to be renewed, which raises `AuthConfig` when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +50,21 @@ class Answer:
     """By lower-case names."""
     body: bytes
 
+    def json(self) -> dict[str, Any]:
+        """The body as an object; empty when it is none."""
+        try:
+            told = json.loads(self.body)
+        except ValueError:
+            return {}
+        return told if isinstance(told, dict) else {}
+
 
 class Rest:
     """One API. Safe for many threads."""
 
-    def __init__(self, name: str, base: str, headers: Mapping[str, str], authority: str | None = None) -> None:
+    def __init__(self, name: str, base: str, headers: Headers, authority: str | None = None) -> None:
         """`name` is what errors call it; `headers` hold the key, which no error shows."""
-        self._name, self._base, self._headers = name, base.rstrip("/"), dict(headers)
+        self._name, self._base, self._headers = name, base.rstrip("/"), headers
         self._http = urllib3.PoolManager(
             ca_certs=authority,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
@@ -51,17 +72,46 @@ class Rest:
             maxsize=16,
         )
 
-    def post(self, path: str, fields: Mapping[str, Any], model: str) -> Answer:
-        """Sends a form with files as `(name, bytes, media type)`; raises what kept it from an answer."""
+    def form(self, path: str, fields: Mapping[str, Any], model: str) -> Answer:
+        """Sends a paid call as a form with files as `(name, bytes, media type)`; raises what kept it from an answer."""
         body, media_type = urllib3.encode_multipart_formdata(list(fields.items()))
-        headers = self._headers | {"Content-Type": media_type}
+        return self._sent("POST", path, body, media_type, model)
+
+    def post(self, path: str, body: Mapping[str, Any], model: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """Sends a paid call as JSON; raises what kept it from an answer."""
+        return self._sent("POST", path, json.dumps(body).encode(), "application/json", model, headers)
+
+    def ask(self, method: str, path: str, model: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """Sends what costs nothing, so that a lost answer is `Transient`. `path` may be a whole URL of the API itself."""
+        sent = None if body is None else json.dumps(body).encode()
+        return self._sent(method, path, sent, "application/json", model, free=True)
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        media_type: str,
+        model: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        free: bool = False,
+    ) -> Answer:
+        own = self._headers() if callable(self._headers) else self._headers
+        told = {**own, **(headers or {}), **({} if body is None else {"Content-Type": media_type})}
+        url = path if path.startswith("https://") else f"{self._base}{path}"
         try:
-            response = self._http.request(
-                "POST", f"{self._base}{path}", body=body, headers=headers, redirect=False, preload_content=False
-            )
-            data = response.read(LARGEST_ANSWER + 1)
+            return self._answer(self._http, method, url, body, told, model)
+        except EaselError:
+            raise
         except Exception as error:  # noqa: BLE001 - what is no error of a call is raised again
-            raise self._broken(error, model) from None
+            raise self._broken(error, model, free=free) from None
+
+    def _answer(
+        self, http: Any, method: str, url: str, body: bytes | None, headers: Mapping[str, str], model: str
+    ) -> Answer:
+        response = http.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
+        data = response.read(LARGEST_ANSWER + 1)
         response.release_conn()
         if len(data) > LARGEST_ANSWER:
             raise BilledBadOutput(
@@ -69,7 +119,53 @@ class Rest:
             )
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, data)
 
-    def _broken(self, error: Exception, model: str) -> EaselError:
+    def owns(self, url: str) -> bool:
+        """Whether a URL is of this API's own host, so that the key may go there."""
+        there, own = urlsplit(url), urlsplit(self._base)
+        return (there.scheme, there.hostname, there.port) == (own.scheme, own.hostname, own.port)
+
+    def fetch(self, url: str, model: str) -> bytes:
+        """A result that the provider says lies at `url`; without the key.
+
+        Raises `Transient` for what may be tried again, `Expired` when it is no longer there, `BilledBadOutput` for an address that is
+        neither the API's own nor public: a provider never has a result within the network of whoever asks.
+        """
+        there = urlsplit(url)
+        if there.scheme != "https" or not there.hostname:
+            raise _elsewhere(self._name, model, f"a {there.scheme or 'relative'} URL")
+        try:
+            if self.owns(url):
+                answer = self._answer(self._http, "GET", url, None, {}, model)
+            else:
+                path = urllib3.util.parse_url(url).request_uri
+                with self._public(there.hostname, there.port or 443, model) as http:
+                    answer = self._answer(http, "GET", path, None, {"Host": there.netloc}, model)
+        except EaselError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is no error of a call is raised again
+            raise self._broken(error, model, free=True) from None
+        if answer.status in GONE:
+            raise Expired(f"{self._name}'s result is no longer there", where=model, found=f"HTTP {answer.status}")
+        if answer.status != 200:
+            raise Transient(f"{self._name}'s result cannot be fetched", where=model, found=f"HTTP {answer.status}")
+        return answer.body
+
+    def _public(self, host: str, port: int, model: str) -> urllib3.HTTPSConnectionPool:
+        """Connections to the very address that was looked at: a name may mean another one a moment later."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(each[4][0]) for each in found]
+        if not addresses or not all(ipaddress.ip_address(each).is_global for each in addresses):
+            raise _elsewhere(self._name, model, "an address that is not public")
+        return urllib3.HTTPSConnectionPool(
+            addresses[0],
+            port,
+            server_hostname=host,
+            assert_hostname=host,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            retries=False,
+        )
+
+    def _broken(self, error: Exception, model: str, *, free: bool) -> EaselError:
         cause = getattr(error, "reason", error)
         match error:
             case urllib3.exceptions.NewConnectionError() | urllib3.exceptions.ConnectTimeoutError():
@@ -78,9 +174,14 @@ class Rest:
                 return certificate_untrusted(error)
             # Everything else may break behind the request.
             case urllib3.exceptions.HTTPError() | OSError() | ssl.SSLError():
-                return answer_lost(error, model)
+                lost = answer_lost(error, model)
+                return Transient(f"{self._name}'s answer was lost", where=model, found=lost.found) if free else lost
             case _:
                 raise error
+
+
+def _elsewhere(name: str, model: str, found: str) -> BilledBadOutput:
+    return BilledBadOutput(f"{name} names a result where none can be", where=model, found=found)
 
 
 def refused(name: str, answer: Answer, model: str) -> EaselError:

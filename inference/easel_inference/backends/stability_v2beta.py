@@ -7,17 +7,16 @@ then work was done, and it counts as billed.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any
 
 from easel_api.errors import BilledBadOutput, Cancelled, ContentBlocked, EaselError, Unsupported
-from easel_inference.generation import Accepted, Finished, GenerationRequest, Inputs, Message, Timings
+from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
 from easel_inference.routing.request import Resolved
 
-from .base import OnEvent, PaidBlock, Result
-from .delivered import picture
+from .base import OnEvent, PaidBlock, Result, Setup
+from .delivered import delivered
 from .rest import Answer, Rest, refused
 from .stability_models import SHAPES, asked
 
@@ -35,13 +34,20 @@ NAME = "Stability AI"
 DONE = "SUCCESS"
 
 
+def client(setup: Setup) -> StabilityV2Beta:
+    """The client of a model; see `families.client_of`."""
+    return StabilityV2Beta(
+        setup.name, setup.key("API_KEY"), setup.model, setup.resolved, setup.spec.endpoint, setup.authority
+    )
+
+
 class StabilityV2Beta:
     """One model; safe to call from many threads."""
 
     def __init__(
         self, name: str, key: str, model: str, resolved: Resolved, endpoint: str | None, authority: str | None
     ) -> None:
-        """`name` is what the manifest calls this backend; `resolved` is what the plan made of the job's size."""
+        """See `Setup` for what each is."""
         if model not in PATHS:
             raise Unsupported("this client does not know the model", where="spec.offers[].model", found=model)
         self._name, self._model, self._resolved = name, model, resolved
@@ -59,24 +65,19 @@ class StabilityV2Beta:
             raise Cancelled("stopped on request")
         on_event(Message(Accepted()))
         began = time.monotonic()
-        answer = self._api.post(f"/v2beta/stable-image/{PATHS[self._model]}", fields, self._model)
+        answer = self._api.form(f"/v2beta/stable-image/{PATHS[self._model]}", fields, self._model)
         if answer.status != 200:
             raise _refused(answer, self._model)
-        result = picture(_whole(answer, self._model), request.encoding)
         seed = answer.headers.get("seed", "")
-        finished = Finished(
-            media_type=result.media_type,
-            sha256=result.sha256,
-            width=result.width,
-            height=result.height,
-            seed=int(seed) if seed.isdigit() else request.seed,
-            model_digest=f"stability/{self._model}",
-            dtype="",
-            device=NAME,
-            steps=0,
-            timings=Timings(total=time.monotonic() - began),
+        return delivered(
+            self._name,
+            request,
+            _whole(answer, self._model),
+            model=f"stability/{self._model}",
+            provider=NAME,
+            seconds=time.monotonic() - began,
+            seed=int(seed) if seed.isdigit() else None,
         )
-        return Result(finished, result.data, self._name)
 
 
 def _whole(answer: Answer, model: str) -> bytes:
@@ -89,14 +90,6 @@ def _whole(answer: Answer, model: str) -> bytes:
 
 
 def _refused(answer: Answer, model: str) -> EaselError:
-    if answer.status == 403 and _named(answer.body) == "content_moderation":
+    if answer.status == 403 and answer.json().get("name") == "content_moderation":
         return ContentBlocked("a safety policy of the provider refused it", where=model, found="content_moderation")
     return refused(NAME, answer, model)
-
-
-def _named(body: bytes) -> str:
-    try:
-        told = json.loads(body)
-    except ValueError:
-        return ""
-    return str(told.get("name", "")) if isinstance(told, dict) else ""

@@ -16,6 +16,7 @@ from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import GenerationJob
 from easel_api.provider import Account as LedgerAccount
 from easel_api.provider import Provider
+from easel_inference.backends.base import Setup
 from easel_inference.backends.families import client_of
 from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
 from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, fallback_of, request_of
@@ -138,13 +139,6 @@ def _cloud(candidate: Candidate, providers: Mapping[str, Provider], secrets: Pat
     provider, _, model = candidate.name.partition("/")
     spec, folder = providers[provider].spec, secrets / provider
     authority = folder / AUTHORITY
-    make = partial(
-        client_of,
-        candidate.name,
-        spec,
-        model,
-        candidate.resolved,
-        folder,
-        str(authority) if authority.is_file() else None,
-    )
-    return Cloud(provider, make, spec.limits.max_concurrent, spec.limits.requests_per_minute)
+    trusted = str(authority) if authority.is_file() else None
+    setup = Setup(candidate.name, spec, model, candidate.resolved, folder, trusted)
+    return Cloud(provider, partial(client_of, setup), spec.limits.max_concurrent, spec.limits.requests_per_minute)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from easel_api.errors import ERRORS, AmbiguousSubmit, BilledBadOutput, Cancelled, ContentBlocked, InvalidInput
 from easel_api.generationclass import Allow, ClassBackend, GenerationClassSpec, OnBlocked, When
 from easel_api.generationjob import GenerationJobSpec, OnUnsupported
-from easel_api.offers import SPOKEN, Honours, Offer
+from easel_api.offers import Honours, Offer
 from easel_api.provider import ProviderSpec
 from easel_inference.catalog.merging import keeps_of, offer_of
 
@@ -35,8 +35,7 @@ class Account:
 def account_of(spec: ProviderSpec) -> Account:
     """A Provider as a choice sees it."""
     offers = {offer.model: offer_of(spec, offer.model) for offer in spec.offers}
-    unusable = "" if spec.family in SPOKEN else f"no client speaks {spec.family.value} yet"
-    return Account(spec, keeps_of(spec).value, offers, unusable)
+    return Account(spec, keeps_of(spec).value, offers)
 
 
 def request_of(spec: GenerationJobSpec, longest_prompt: int) -> Request:

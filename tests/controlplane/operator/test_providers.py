@@ -68,13 +68,8 @@ def test_a_provider_says_what_of_it_can_be_used(working: Place) -> None:
             "InvalidInput",
             "the catalogue knows no no-such-model of BedrockInvoke",
         ),
-        (
-            {"family": "RunwayTasks", "offers": [{"model": "gen4"}]},
-            "Unsupported",
-            "spec.family: no client speaks RunwayTasks yet",
-        ),
     ],
-    ids=["retired", "region", "unknown", "family"],
+    ids=["retired", "region", "unknown"],
 )
 def test_a_provider_that_can_never_work_stalls_with_the_field(
     working: Place, spec: dict[str, Any], reason: str, says: str

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,8 +21,8 @@ from easel_cluster.pki import Authority
 from moto.core.model import ServiceModel
 from moto.core.parse import RestJSONParser
 from moto.core.serialize import RestJSONSerializer
-from PIL import Image
 
+from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock_bodies import BODIES
 from easel_emulators.serving import Handling, served
 
@@ -33,6 +31,7 @@ REGION = "us-west-2"
 SERVICE = ServiceModel(get_session().get_service_data("bedrock-runtime"), "bedrock-runtime")
 """botocore's description in moto's classes."""
 INVOKE = SERVICE.operation_model("InvokeModel")
+CORE = "stability.stable-image-core-v1:1"
 RETIRED = {"amazon.nova-canvas-v1:0", "amazon.titan-image-generator-v2:0"}
 
 
@@ -44,88 +43,68 @@ class Fault(Exception):
         self.code, self.message, self.headers = code, message, headers
 
 
-@dataclass
-class Bedrock:
-    """What happens next, and what has happened. `paid` counts pictures that an account would be billed for, by model."""
+FAULTS = {
+    "throttled": Fault("ThrottlingException"),
+    "asks to wait": Fault("ThrottlingException", **{"Retry-After": "1"}),
+    "unavailable": Fault("ServiceUnavailableException"),
+    "internal": Fault("InternalServerException"),
+    "denied": Fault("AccessDeniedException"),
+    "no credit": Fault("ServiceQuotaExceededException"),
+    "retired": Fault("ResourceNotFoundException"),
+    "invalid": Fault("ValidationException"),
+    "blocked": Fault("ValidationException", "This request has been blocked by our content filters"),
+}
+PRICES = {CORE: "0.04", "stability.stable-image-ultra-v1:1": "0.14", "stability.sd3-5-large-v1:0": "0.08",
+          "us.stability.stable-outpaint-v1:0": "0.06"}  # fmt: skip
+"""In US dollars for a picture, by litellm 1.109.1; the other services: 0.07."""
 
-    next: deque[Any] = field(default_factory=deque)
-    """For each call a `Fault`, or one of `close` (behind the whole request), `block`, `empty`, `error`, `cut`, `text`, `seedless`, `huge`; then pictures."""
-    paid: list[str] = field(default_factory=list)
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    """Bodies that were accepted."""
-    refused: list[str] = field(default_factory=list)
-    """Why requests were not even looked at."""
-    gate: threading.Event = field(default_factory=threading.Event)
-    """Pictures are handed out while it is set, as it is at first."""
-    draw: Draw = field(default=lambda body: drawn(body))
-    url: str = ""
-    authority: Path = Path()
 
-    def answer(self, model: str, body: dict[str, Any]) -> Any:
+class Bedrock(Emulator):
+    """What happens next, and what has happened: of `next` a word, a `Fault`, or one of `error`, `seedless`."""
+
+    def answer(self, model: str, body: dict[str, Any], then: str) -> Any:
         """What InvokeModel gives for a body that is valid."""
-        then = self.next.popleft() if self.next else "picture"
-        if isinstance(then, Fault):
-            raise then
         # What comes without a picture and without a reason may be billed; nobody says that it is not.
-        if then in ("picture", "cut", "close", "huge", "empty", "text", "seedless"):
-            self.paid.append(model)
+        if then not in ("blocked as 200", "error"):
+            self.bill(model, Decimal(PRICES.get(model, "0.07")))
         match then:
-            case "block":
+            case "blocked as 200":
                 return {"finish_reasons": ["Filter reason: prompt"]}
             case "error":
                 return {"finish_reasons": ["Inference error"]}
             case "empty":
                 return {"seeds": [1], "finish_reasons": [None], "images": []}
-            case "text":
+            case "words":
                 return "I'm sorry"
-            case "seedless":
-                return {
-                    "seeds": ["none"],
-                    "finish_reasons": [None],
-                    "images": [base64.b64encode(self.draw(body)).decode()],
-                }
-            case _:
-                self.gate.wait(60)
-                data = self.draw(body)
-                data = data[: len(data) // 2] if then == "cut" else data
-                data = data + b"\0" * (101 * 2**20) if then == "huge" else data
-                return {
-                    "seeds": [body.get("seed", 7)],
-                    "finish_reasons": [None],
-                    "images": [base64.b64encode(data).decode()],
-                }
-
-
-Draw = Callable[[dict[str, Any]], bytes]
-
-
-def drawn(body: dict[str, Any]) -> bytes:
-    """A picture of the shape that was asked for, in the format that was asked for."""
-    wide, high = (int(side) for side in body.get("aspect_ratio", "1:1").split(":"))
-    picture = Image.new("RGB", (wide * 16, high * 16), (200, 30, 30))
-    target = io.BytesIO()
-    picture.save(target, "JPEG" if body.get("output_format") == "jpeg" else "PNG")
-    return target.getvalue()
+            case "slow":
+                time.sleep(2)
+        self.gate.wait(60)
+        return {
+            "seeds": ["none" if then == "seedless" else body.get("seed", 7)],
+            "finish_reasons": [None],
+            "images": [base64.b64encode(spoiled(then, self.draw(body))).decode()],
+        }
 
 
 @contextmanager
 def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) -> Iterator[Bedrock]:
     """The service at an address of this machine, until the block ends; `draw` makes its pictures."""
     state = Bedrock(draw=draw or drawn)
-    state.gate.set()
     authority = Authority(folder, "provider-ca")
     state.authority = authority.certificate
     pair = authority.server("bedrock", "bedrock", [address])
 
     class Handler(Handling):
         def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
-            sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             try:
-                model, body = checked(self.command, self.path, dict(self.headers.items()), sent)
+                model, body = checked(self.command, self.path, dict(self.headers.items()), self.sent())
                 state.calls.append(body)
-                closes = bool(state.next) and state.next[0] == "close"
-                answer = state.answer(model, body)
-                if closes:
+                then = state.next.popleft() if state.next else "picture"
+                then = FAULTS.get(then, then) if isinstance(then, str) else then
+                if isinstance(then, Fault):
+                    raise then
+                answer = state.answer(model, body, then)
+                if then == "reset":
                     self.reset()
                     return
                 result: Any = {"body": json.dumps(answer).encode(), "contentType": "application/json"}
@@ -167,7 +146,7 @@ def checked(method: str, path: str, headers: dict[str, str], sent: bytes) -> tup
     return model, dict(body)
 
 
-def signed(method: str, path: str, headers: dict[str, str], sent: bytes) -> bool:
+def signed(method: str, path: str, headers: dict[str, str], sent: bytes, service: str = "bedrock") -> bool:
     """Whether the signature is the one that the secret key gives for this very request (SigV4)."""
     given = {name.lower(): value for name, value in headers.items()}
     claim = given.get("authorization", "")
@@ -176,7 +155,45 @@ def signed(method: str, path: str, headers: dict[str, str], sent: bytes) -> bool
     names = claim.partition("SignedHeaders=")[2].partition(",")[0].split(";")
     request = AWSRequest(method, f"https://{given['host']}{path}", {name: given[name] for name in names}, sent)
     request.context["timestamp"] = given["x-amz-date"]
-    auth = SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "bedrock", REGION)
+    auth = SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), service, REGION)
     canonical = auth.canonical_request(request)
     expected = auth.signature(auth.string_to_sign(request, canonical), request)
     return claim.endswith(f"Signature={expected}")
+
+
+SUBJECTS = (
+    Subject(
+        family="BedrockInvoke",
+        start=bedrock,
+        secret={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY},
+        spec={"region": REGION},
+        offers=tuple({"model": model} for model in BODIES),
+        rows={
+            CORE: Row("text-to-image"),
+            "stability.stable-image-ultra-v1:1": Row("text-to-image"),
+            "stability.sd3-5-large-v1:0": Row("text-to-image"),
+            "us.stability.stable-image-inpaint-v1:0": Row("inpaint"),
+            "us.stability.stable-outpaint-v1:0": Row("outpaint", {"expand": {"left": 64}}),
+            "us.stability.stable-image-control-sketch-v1:0": Row("control-to-image"),
+            "us.stability.stable-image-control-structure-v1:0": Row("control-to-image"),
+        },
+        ends={
+            "throttled": Ends(),
+            "asks to wait": Ends(),
+            "unavailable": Ends("Transient", 0),
+            "internal": Ends("Transient", 0),
+            "denied": Ends("AuthConfig", 0),
+            "no credit": Ends("QuotaExhausted", 0),
+            "retired": Ends("ModelRetired", 0),
+            "invalid": Ends("InvalidInput", 0),
+            "blocked": Ends("ContentBlocked", 0),
+            "blocked as 200": Ends("ContentBlocked", 0),
+            "reset": Ends("AmbiguousSubmit"),
+            "slow": Ends(),
+            "empty": Ends("BilledBadOutput"),
+            "cut": Ends("BilledBadOutput"),
+            "words": Ends("BilledBadOutput"),
+            "huge": Ends("BilledBadOutput"),
+        },
+    ),
+)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from easel_emulators.base import size_of
 from easel_inference import miniature
+from easel_inference.artifacts.encoding import encode
 
 STEPS = 8
 
@@ -23,21 +28,28 @@ class Miniature:
         self._pipeline = StableDiffusionPipeline.from_pretrained(miniature.WEIGHTS / "base", safety_checker=None)
         self._pipeline.set_progress_bar_config(disable=True)
 
-    def __call__(self, body: dict[str, Any]) -> bytes:
-        """The encoded picture."""
-        wide, high = (int(side) for side in body.get("aspect_ratio", "1:1").split(":"))
+    def __call__(self, asked: Mapping[str, Any]) -> bytes:
+        """The encoded picture, or a clip that shows it; see `base.Draw`."""
+        wide, high = size_of(asked)
         height = max(64, round(128 * (high / wide) ** 0.5 / 8) * 8)
         width = max(64, round(128 * (wide / high) ** 0.5 / 8) * 8)
         with self._lock:
             drawn = self._pipeline(
-                body["prompt"],
-                negative_prompt=body.get("negative_prompt"),
+                asked["prompt"],
+                negative_prompt=asked.get("negative_prompt"),
                 width=width,
                 height=height,
                 num_inference_steps=STEPS,
                 guidance_scale=4.0,
-                generator=self._torch.Generator().manual_seed(body.get("seed", 0)),
+                generator=self._torch.Generator().manual_seed(int(asked.get("seed") or 0)),
             )
+        picture = drawn.images[0]
+        if asked.get("width") and asked.get("height"):
+            picture = picture.resize((wide, high))
+        name = str(asked.get("output_format") or "png")
+        if name == "mp4":
+            frames = np.repeat(np.asarray(picture)[None], 8 * int(asked.get("seconds") or 4), axis=0)
+            return encode(frames, "mp4", 8)
         target = io.BytesIO()
-        drawn.images[0].save(target, "JPEG" if body.get("output_format") == "jpeg" else "PNG")
+        picture.save(target, {"jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP"}.get(name, "PNG"))
         return target.getvalue()

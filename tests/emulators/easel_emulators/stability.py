@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-from collections import deque
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import jsonschema
 from easel_cluster.pki import Authority
 from werkzeug.formparser import parse_form_data
 
-from easel_emulators.bedrock import Draw, drawn
+from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock_bodies import BODIES
 from easel_emulators.serving import Handling, served
 
@@ -47,19 +47,23 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Stability:
-    """What happens next, and what has happened. `paid` counts what an account would be billed for, by path."""
+PRICES = {"generate/core": "0.03", "generate/ultra": "0.08", "generate/sd3": "0.065"}
+"""In US dollars for a picture, by platform.stability.ai's pricing as third parties quote it (8, 6.5 and 3 credits of a cent); others: 0.05."""
+ANSWERS = {
+    "throttled": Answer(429, "rate_limit_exceeded"),
+    "asks to wait": Answer(429, "rate_limit_exceeded", {"Retry-After": "1"}),
+    "unavailable": Answer(503, "service_unavailable"),
+    "internal": Answer(500, "internal_error"),
+    "denied": Answer(403, "forbidden"),
+    "no credit": Answer(402, "payment_required"),
+    "retired": Answer(404, "not_found"),
+    "invalid": Answer(422, "invalid"),
+    "blocked": Answer(403, "content_moderation"),
+}
 
-    next: deque[Any] = field(default_factory=deque)
-    """For each call an `Answer`, or one of `close` (behind the whole request), `filtered`, `empty`, `cut`, `text`, `huge`; then pictures."""
-    paid: list[str] = field(default_factory=list)
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    """Forms that were accepted; of a file its size."""
-    refused: list[str] = field(default_factory=list)
-    draw: Draw = field(default=lambda body: drawn(body))
-    url: str = ""
-    authority: Path = Path()
+
+class Stability(Emulator):
+    """What happens next, and what has happened: of `next` a word, or an `Answer`. `paid` is by path."""
 
 
 @contextmanager
@@ -72,40 +76,35 @@ def stability(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None
 
     class Handler(Handling):
         def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
-            sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             path = self.path.removeprefix("/v2beta/stable-image/")
-            problem = checked(state, path, dict(self.headers.items()), sent)
+            problem = checked(state, path, dict(self.headers.items()), self.sent())
             if problem is not None:
                 state.refused.append(f"{problem.status} {problem.name}")
                 self._fail(problem)
                 return
             then = state.next.popleft() if state.next else "picture"
+            then = ANSWERS.get(then, then) if isinstance(then, str) else then
             if isinstance(then, Answer):
                 self._fail(then)
                 return
-            state.paid.append(path)
-            if then == "close":
+            state.bill(path, Decimal(PRICES.get(path, "0.05")))
+            if then == "reset":
                 self.reset()
                 return
-            self._picture(then, state.draw(state.calls[-1]))
-
-        def _picture(self, then: str, data: bytes) -> None:
-            data = {
-                "empty": b"",
-                "text": b"I'm sorry",
-                "cut": data[: len(data) // 2],
-                "huge": b"\0" * (101 * 2**20),
-            }.get(then, data)
-            reason = "CONTENT_FILTERED" if then == "filtered" else "SUCCESS"
+            if then == "slow":
+                time.sleep(2)
+            state.gate.wait(60)
+            reason = "CONTENT_FILTERED" if then == "blocked as 200" else "SUCCESS"
+            seed = str(state.calls[-1].get("seed", 7))
             self.send(
                 200,
-                data,
-                {"Content-Type": "image/png", "finish-reason": reason, "seed": str(state.calls[-1].get("seed", 7))},
+                spoiled(then, state.draw(state.calls[-1])),
+                {"Content-Type": "image/png", "finish-reason": reason, "seed": seed},
             )
 
         def _fail(self, answer: Answer) -> None:
-            body = json.dumps({"id": "0" * 32, "name": answer.name, "errors": ["as a test asked"]}).encode()
-            self.send(answer.status, body, {"Content-Type": "application/json"} | answer.headers)
+            told = {"id": "0" * 32, "name": answer.name, "errors": ["as a test asked"]}
+            self.send_json(answer.status, told, answer.headers)
 
     with served(Handler, pair, address) as state.url:
         yield state
@@ -140,3 +139,52 @@ def checked(state: Stability, path: str, headers: dict[str, str], sent: bytes) -
         return Answer(400, "bad_request accept")
     state.calls.append({name: len(value) if name in files else value for name, value in body.items()})
     return None
+
+
+SUBJECTS = (
+    Subject(
+        family="StabilityV2Beta",
+        start=stability,
+        secret={"API_KEY": KEY},
+        spec={},
+        offers=tuple(
+            {"model": model}
+            for model in (
+                "core",
+                "ultra",
+                "sd3.5-large",
+                "inpaint",
+                "outpaint",
+                "control/sketch",
+                "control/structure",
+            )
+        ),
+        rows={
+            "core": Row("text-to-image"),
+            "ultra": Row("text-to-image"),
+            "sd3.5-large": Row("text-to-image"),
+            "inpaint": Row("inpaint"),
+            "outpaint": Row("outpaint", {"expand": {"left": 64}}),
+            "control/sketch": Row("control-to-image"),
+            "control/structure": Row("control-to-image"),
+        },
+        ends={
+            "throttled": Ends(),
+            "asks to wait": Ends(),
+            "unavailable": Ends("Transient", 0),
+            "internal": Ends("Transient", 0),
+            "denied": Ends("AuthConfig", 0),
+            "no credit": Ends("QuotaExhausted", 0),
+            "retired": Ends("ModelRetired", 0),
+            "invalid": Ends("InvalidInput", 0),
+            "blocked": Ends("ContentBlocked", 0),
+            "blocked as 200": Ends("ContentBlocked"),
+            "reset": Ends("AmbiguousSubmit"),
+            "slow": Ends(),
+            "empty": Ends("BilledBadOutput"),
+            "cut": Ends("BilledBadOutput"),
+            "words": Ends("BilledBadOutput"),
+            "huge": Ends("BilledBadOutput"),
+        },
+    ),
+)

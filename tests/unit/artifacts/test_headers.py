@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from easel_api.errors import BadOutput
 from easel_inference.artifacts.encoding import encode
-from easel_inference.artifacts.headers import Header, describe, read_header
+from easel_inference.artifacts.headers import Header, describe, is_whole, read_header
 from easel_inference.generation import MEDIA_TYPES, Encoding
 
 
@@ -45,7 +45,17 @@ def test_pictures(encoding: Encoding) -> None:
 
 @pytest.mark.parametrize("encoding", ["gif", "webp", "mp4"])
 def test_clips(encoding: Encoding) -> None:
-    assert read_header(encode(frames(5), encoding, 8)) == Header(MEDIA_TYPES[encoding], 48, 32, 5)
+    seconds = 5 / 8 if encoding == "mp4" else 0.0
+    assert read_header(encode(frames(5), encoding, 8)) == Header(MEDIA_TYPES[encoding], 48, 32, 5, seconds)
+
+
+def test_a_clip_that_lacks_its_end_is_not_whole() -> None:
+    """The index may come first, so that it reads well."""
+    whole = encode(frames(5), "mp4", 8)
+    assert is_whole(whole)
+    assert not is_whole(whole[: len(whole) // 2])
+    assert not is_whole(whole[:-1])
+    assert not is_whole(b"\0\0\0\x08ftyp")
 
 
 def test_sound_beside_the_pictures_does_not_hide_them() -> None:

@@ -108,13 +108,9 @@ def test_every_backend_of_a_class_is_a_candidate_or_refused_with_a_reason() -> N
         {"modelDeployment": {"name": "other"}},
         {"provider": {"name": "west"}},
         {"provider": {"name": "nowhere"}},
-        {"provider": {"name": "runway"}},
         {"provider": {"name": "west"}, "models": ["no-such-model"]},
     )
-    accounts = {
-        "west": account_of(provider()),
-        "runway": account_of(provider(family="RunwayTasks", offers=[{"model": "gen4_image"}])),
-    }
+    accounts = {"west": account_of(provider())}
     made = plan(
         request_of(job(), 5), backends_of(spec, {"studio": ""}, accounts), spec.policy, TODAY, allowed_by(spec.allow)
     )
@@ -122,7 +118,6 @@ def test_every_backend_of_a_class_is_a_candidate_or_refused_with_a_reason() -> N
     assert {each.name: each.reason for each in made.refused} == {
         "other": "there is no such ModelDeployment in the job's namespace",
         "nowhere": "there is no such Provider",
-        "runway": "no client speaks RunwayTasks yet",
         "west/no-such-model": "neither the Provider nor the catalogue has such an offer",
     }
 

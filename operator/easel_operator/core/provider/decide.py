@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 from easel_api.conditions import ConditionType
-from easel_api.errors import InvalidInput, ModelRetired, Unsupported
-from easel_api.offers import SPOKEN, Offer, State
+from easel_api.errors import InvalidInput, ModelRetired
+from easel_api.offers import Offer, State
 from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend
 from easel_api.spend import close
 from easel_operator.core import statuses
@@ -72,11 +72,6 @@ def _status(view: ProviderView, environment: Environment) -> ProviderStatus:
 
 
 def _says(spec: ProviderSpec, view: ProviderView, offers: list[OfferStatus]) -> list[Says]:
-    if spec.family not in SPOKEN:
-        spoken = ", ".join(sorted(SPOKEN))
-        return _unusable(
-            Unsupported.reason, f"spec.family: no client speaks {spec.family.value} yet; there is one for {spoken}"
-        )
     unknown = [each.model for each in spec.offers if view.offers.get(each.model) is None]
     if unknown:
         return _unusable(

@@ -26,7 +26,7 @@ from easel_api.modeldeployment import (
     ModelDeployment,
 )
 from easel_api.offers import CURRENCY_PATTERN, MONEY_PATTERN, RATIO_PATTERN, TIER_PATTERN
-from easel_api.provider import DAY_PATTERN, HTTPS_PATTERN, MODEL_ID_PATTERN, Provider
+from easel_api.provider import DAY_PATTERN, HTTPS_PATTERN, MODEL_ID_PATTERN, PROJECT_PATTERN, Provider
 from easel_api.s3 import ENDPOINT_PATTERN, REGION_PATTERN
 from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
@@ -54,6 +54,7 @@ MATCHING: dict[str, list[str]] = {
     MODEL_ID_PATTERN: ["stability.stable-image-core-v1:1", "gpt-image-2", "fal-ai/flux/dev"],
     HTTPS_PATTERN: ["https://bedrock.example.org", "https://10.0.0.1:8443/base"],
     DAY_PATTERN: ["2026-11-28", "2026-11"],
+    PROJECT_PATTERN: ["art-studio-42"],
     CURRENCY_PATTERN: ["USD", "EUR"],
     DIGEST_PATTERN: ["sha256:" + "0a" * 32],
     BUCKET_PATTERN: ["art", "a.b-c", "a" * 63],

@@ -1,0 +1,178 @@
+"""A call that gives a handle, by which its result is asked for until it is there.
+
+What every family of that kind does alike: the handle is kept before the first question; a question that fails is asked again, since it is
+free; a process that stops leaves the call where it is, and the next one goes on by the handle. Nothing here submits twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from easel_api.errors import AmbiguousSubmit, BilledBadOutput, Cancelled, EaselError, Throttled, Transient
+from easel_inference.generation import Accepted, GenerationRequest, Handed, Inputs, Message, StepDone
+
+from .base import Expired, OnEvent, Result, StillOut
+from .delivered import delivered
+
+_log = logging.getLogger(__name__)
+
+FIRST_SECONDS, LONGEST_SECONDS, GROWTH = 1.0, 10.0, 1.5
+"""Between two questions."""
+PATIENCE_SECONDS = 3600.0
+"""Behind the submission; the longest clips take a quarter of it, and queues count as well."""
+LONGEST_REST_SECONDS = 60.0
+PERCENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """It waits or is being made; `percent` where the provider says so."""
+
+    percent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """It is done."""
+
+    data: bytes
+    """The encoded picture or clip."""
+    seed: int | None = None
+    """The one that the provider says it used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It ended without a result; the error says why, and what became of the money, as those of `Backend.generate` do."""
+
+    error: EaselError
+
+
+class Remote(Protocol):
+    """What a family does for `Polled`: three requests."""
+
+    model: str
+    """Of the manifest, as `runway/gen4.5`."""
+    provider: str
+    """Of the manifest, as `Runway`."""
+
+    def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
+        """Makes the paid call, once, and returns its handle.
+
+        `request.id` is unique to the call, for APIs that take a token of one's own. A family that finds a call again by that
+        token announces it as a handle before it calls. Errors say what became of the money, as those of `Backend.generate`.
+        """
+        ...
+
+    def look(self, handle: str) -> Unfinished | Made | Ended:
+        """Asks how it is, and fetches what is done.
+
+        Raises what is wrong with the asking, not with the call: `Transient` and `Throttled` have it asked again, behind any other
+        error nobody knows what became of the call, unless it is `BilledBadOutput`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a provider is asked, in seconds."""
+
+    first: float = FIRST_SECONDS
+    longest: float = LONGEST_SECONDS
+    patience: float = PATIENCE_SECONDS
+
+
+class Polled:
+    """A backend of such calls; safe for many threads when its `Remote` is. `Resumable`."""
+
+    def __init__(self, name: str, remote: Remote, pace: Pace | None = None) -> None:
+        """`name` is what the manifest calls the backend."""
+        self._name, self._remote, self._pace = name, remote, pace or Pace()
+
+    def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
+        """Makes one item; see `Backend`."""
+        if stop.is_set():
+            raise Cancelled("stopped on request")
+        on_event(Message(Accepted()))
+        handle = self._remote.submit(request, inputs, lambda known: on_event(Message(Handed(handle=known))))
+        on_event(Message(Handed(handle=handle)))
+        return self.resume(handle, request, on_event, stop)
+
+    def resume(self, handle: str, request: GenerationRequest, on_event: OnEvent, stop: threading.Event) -> Result:
+        """Waits for the result of a call; see `Resumable`."""
+        began, wait = time.monotonic(), self._pace.first
+        while True:
+            found, rest = self._look(handle)
+            if isinstance(found, Ended):
+                raise found.error
+            if isinstance(found, Made):
+                return delivered(
+                    self._name,
+                    request,
+                    found.data,
+                    model=self._remote.model,
+                    provider=self._remote.provider,
+                    seconds=time.monotonic() - began,
+                    seed=found.seed,
+                )
+            if found.percent is not None:
+                on_event(Message(StepDone(step=min(found.percent, PERCENT), steps=PERCENT)))
+            if time.monotonic() - began > self._pace.patience:
+                raise AmbiguousSubmit(
+                    "the provider has not finished it, and may bill it",
+                    where=self._remote.model,
+                    found=f"{self._pace.patience:.0f} s behind the call",
+                    fix=f"Look at the account: the provider calls it {handle[:200]}",
+                )
+            if stop.wait(max(wait, rest)):
+                raise StillOut("stopped on request; the provider goes on", where=self._remote.model)
+            wait = min(wait * GROWTH, self._pace.longest)
+
+    def _look(self, handle: str) -> tuple[Unfinished | Made | Ended, float]:
+        """What is known, and how long the provider asks to be left alone, in seconds."""
+        try:
+            return self._fresh(handle), 0.0
+        except Throttled as error:
+            return Unfinished(), min(error.retry_after or 0.0, LONGEST_REST_SECONDS)
+        except Transient as error:
+            _log.info("%s: asked again: %s", self._remote.model, error.reason)
+            return Unfinished(), 0.0
+        except BilledBadOutput:
+            raise
+        except EaselError as error:
+            raise AmbiguousSubmit(
+                "the provider does not say what became of the call",
+                where=self._remote.model,
+                found=error.reason,
+                fix=f"Look at the account: the provider calls it {handle[:200]}",
+            ) from error
+
+    def _fresh(self, handle: str) -> Unfinished | Made | Ended:
+        """With a new address for a result whose first one was no longer good."""
+        try:
+            return self._remote.look(handle)
+        except Expired:
+            try:
+                return self._remote.look(handle)
+            except Expired as error:
+                raise BilledBadOutput(
+                    "the result is gone from where the provider kept it", where=self._remote.model, found=error.found
+                ) from error
+
+
+class CancellablePolled(Polled):
+    """One whose provider stops calls that are under way."""
+
+    def __init__(self, name: str, remote: Remote, cancel: Callable[[str], None], pace: Pace | None = None) -> None:
+        """`cancel` asks the provider to stop the call of a handle."""
+        super().__init__(name, remote, pace)
+        self._cancel = cancel
+
+    def cancel(self, handle: str) -> None:
+        """See `Cancellable`."""
+        self._cancel(handle)
