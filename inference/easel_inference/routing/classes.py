@@ -49,6 +49,7 @@ def request_of(spec: GenerationJobSpec, longest_prompt: int) -> Request:
         seconds=seconds,
         set_parameters=_set(spec),
         prompt_characters=longest_prompt,
+        quality=spec.quality,
         adapts=spec.on_unsupported is OnUnsupported.ADAPT,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_UP, Decimal
+from itertools import product
 
 from easel_api.offers import Offer, PriceRow, Unit
 from easel_api.tasks import TAKES
@@ -37,31 +38,41 @@ def estimate(offer: Offer, request: Request, resolved: Resolved) -> Decimal | No
 def price_row(offer: Offer, request: Request, resolved: Resolved) -> PriceRow | None:
     """The row of the catalogue that holds: all of its conditions are so, and no other has more of them; the dearer of two alike.
 
-    Where a condition is about something that nobody asked for, the provider decides, and a dearer row may hold: it counts.
+    What nobody asked for the provider decides: of all that it may decide, the dearest counts.
     """
-    judged = [(row, _holds(row, request, resolved)) for row in offer.prices]
     if any(row.currency != CURRENCY for row in offer.prices):
         return None  # rows in two currencies cannot be compared, and no rate is known here
-    best = max((row for row, holds in judged if holds), key=lambda row: (len(row.conditions), row.amount), default=None)
-    possible = [row for row, holds in judged if holds is None]
-    return max(filter(None, (best, *possible)), key=lambda row: row.amount, default=None)
+    asked = _asked(request, resolved)
+    may_be = [
+        {value} if value is not None else {None, *(_conditions(row).get(name) for row in offer.prices)}
+        for name, value in asked.items()
+    ]
+    found = (_holding(offer, dict(zip(asked, case, strict=True))) for case in product(*may_be))
+    return max(filter(None, found), key=_cost, default=None)
 
 
-def _holds(row: PriceRow, request: Request, resolved: Resolved) -> bool | None:
-    """Whether all conditions of a row are so; None: nobody can tell before the call."""
-    known: dict[str, str | bool | None] = {
-        "size": _size(row, resolved),
+def _asked(request: Request, resolved: Resolved) -> dict[str, str | bool | None]:
+    """What conditions are about; None: nobody can tell before the call. Pixels are compared with pixels, tiers with tiers."""
+    return {
+        "pixels": "{}x{}".format(*resolved.size) if resolved.size else None,
+        "tier": resolved.tier,
         "quality": request.quality,
         "resolution": resolved.tier,
         "audio": request.audio,
     }
-    if any(known[name] not in (None, value) for name, value in row.conditions.items()):
-        return False
-    return None if any(known[name] is None for name in row.conditions) else True
 
 
-def _size(row: PriceRow, resolved: Resolved) -> str | None:
-    """What a row's size is compared with: pixels with pixels, tiers with tiers, and nothing with the other."""
-    if row.size is not None and "x" in row.size:
-        return "{}x{}".format(*resolved.size) if resolved.size else None
-    return resolved.tier
+def _conditions(row: PriceRow) -> dict[str, str | bool]:
+    """As in `_asked`."""
+    size = "pixels" if row.size is not None and "x" in row.size else "tier"
+    return {size if name == "size" else name: value for name, value in row.conditions.items()}
+
+
+def _holding(offer: Offer, case: dict[str, str | bool | None]) -> PriceRow | None:
+    held = (row for row in offer.prices if all(case[name] == value for name, value in _conditions(row).items()))
+    return max(held, key=lambda row: (len(row.conditions), _cost(row)), default=None)
+
+
+def _cost(row: PriceRow) -> Decimal:
+    """By which rows of one offer are compared; that of a million tokens where nobody knows how many there will be."""
+    return row.amount if row.tokens is None else row.amount * row.tokens / MILLION

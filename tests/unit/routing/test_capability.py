@@ -108,6 +108,17 @@ VEO = [price("0.40", "Second"), price("0.60", "Second", resolution="4k")]
 SOUND = [price("0.20", "Second", audio=False), price("0.40", "Second", audio=True)]
 GPT = [price("0.009", size="1024x1024", quality="low"), price("0.133", size="1024x1024", quality="high")]
 SQUARE = {"width": 1024, "height": 1024}
+TOKENS = [
+    price("30", "MillionTokens", tokens=tokens, **conditions)
+    for tokens, conditions in (
+        (100, {"size": "1K", "quality": "low"}),
+        (300, {"size": "1K", "quality": "high"}),
+        (100, {"size": "1024x1024", "quality": "low"}),
+        (300, {"size": "1024x1024", "quality": "high"}),
+        (900, {"quality": "low"}),
+        (2700, {"quality": "high"}),
+    )
+]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +142,14 @@ SQUARE = {"width": 1024, "height": 1024}
         (CLIPS | {"prices": SOUND}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8}, "3.2000"),
         (CLIPS | {"prices": SOUND}, {"task": Task.TEXT_TO_VIDEO, "seconds": 8, "audio": False}, "1.6000"),
         ({"prices": [price("0.04"), price("0.12", size="4K")], "sizes": FREE}, SQUARE, "0.1200"),
+        ({"prices": TOKENS, "sizes": FREE | {"tiers": ["1K"]}}, {}, "0.0090"),
+        ({"prices": TOKENS, "sizes": FREE | {"tiers": ["1K"]}}, {"quality": "low"}, "0.0030"),
+        ({"prices": TOKENS, "sizes": FREE}, SQUARE | {"quality": "low"}, "0.0030"),
+        ({"prices": TOKENS, "sizes": FREE}, {"width": 2048, "height": 2048, "quality": "low"}, "0.0270"),
+        ({"prices": TOKENS[2:], "sizes": FREE}, SQUARE | {"quality": "low"}, "0.0030"),
+        ({"prices": TOKENS[2:], "sizes": FREE}, SQUARE, "0.0090"),
+        ({"prices": TOKENS[2:], "sizes": FREE}, {}, "0.0810"),
+        ({"prices": [*TOKENS, price("30", "MillionTokens", quality="max")]}, {}, None),
         ({"prices": [price("0.04", currency="EUR")]}, {}, None),
         (
             {"tasks": ["image-to-image"], "prices": [price("30", "MillionTokens", tokens=9)]},

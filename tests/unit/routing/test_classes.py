@@ -102,6 +102,11 @@ def test_frames_and_their_pace_are_a_length() -> None:
     assert request_of(job(task="text-to-video", parameters={"frames": 32, "fps": 8}), 5).seconds == 4
 
 
+def test_a_price_is_of_the_quality_that_a_job_names() -> None:
+    assert request_of(job(), 5).quality is None
+    assert request_of(job(quality="Draft"), 5).quality == "Draft"
+
+
 def test_every_backend_of_a_class_is_a_candidate_or_refused_with_a_reason() -> None:
     spec = of_class(
         {"modelDeployment": {"name": "studio"}},
