@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Protocol
 
 from easel_api.errors import AmbiguousSubmit, BilledBadOutput, Cancelled, EaselError, Throttled, Transient
@@ -44,6 +45,8 @@ class Made:
     """The encoded picture or clip."""
     seed: int | None = None
     """The one that the provider says it used."""
+    cost: Decimal | None = None
+    """What the provider says that it took, in US dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Polled:
             if isinstance(found, Ended):
                 raise found.error
             if isinstance(found, Made):
-                return delivered(
+                result = delivered(
                     self._name,
                     request,
                     found.data,
@@ -120,6 +123,7 @@ class Polled:
                     seconds=time.monotonic() - began,
                     seed=found.seed,
                 )
+                return replace(result, billed=found.cost)
             if found.percent is not None:
                 on_event(Message(StepDone(step=min(found.percent, PERCENT), steps=PERCENT)))
             if time.monotonic() - began > self._pace.patience:
