@@ -37,7 +37,8 @@ from easel_inference.artifacts.headers import read_header
 from easel_inference.backends.base import Cancellable, PaidBlock, Result, Resumable, Setup, StillOut
 from easel_inference.backends.polled import CancellablePolled, Pace
 from easel_inference.backends.rest import Rest
-from easel_inference.backends.runway_tasks import SHAPES, polled
+from easel_inference.backends.runway_models import SHAPES
+from easel_inference.backends.runway_tasks import polled
 from easel_inference.catalog.loading import surfaces
 from easel_inference.generation import Accepted, GenerationRequest, Handed, Inputs, Message, StepDone
 from easel_inference.routing.request import Resolved

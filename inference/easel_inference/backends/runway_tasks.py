@@ -8,18 +8,15 @@ fresh ones when it is asked again.
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from easel_api.errors import (
     AmbiguousSubmit,
     BackendFault,
-    BadOutput,
     BilledBadOutput,
     ContentBlocked,
     EaselError,
@@ -29,53 +26,22 @@ from easel_api.errors import (
     Transient,
     Unsupported,
 )
-from easel_api.tasks import Task
-from easel_inference.artifacts.headers import read_header
 from easel_inference.generation import GenerationRequest, Inputs
-from easel_inference.routing.request import Resolved
 
-from .base import PaidBlock, Setup
+from .base import PaidBlock, Setup, answer_lost
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
 from .rest import Answer, Rest, refused
+from .runway_models import SHAPES
 
 HOST = "https://api.dev.runwayml.com"
 VERSION = "2024-11-06"
 NAME = "Runway"
-PACE = Pace(first=5.0)
-"""A task says nothing new more often than every 5 s, by the SDK's words on it."""
+PACE = Pace(first=2.0)
+"""Slower than the usual one: a task says nothing new more often than every 5 s, by the SDK."""
 CENTS = Decimal("0.01")
 """US dollars for a credit."""
-LONGEST_PROMPT = 1000
-"""UTF-16 code units."""
-LARGEST_PICTURE, LARGEST_CLIP = 5_000_000, 16_000_000
-"""Bytes of a data URI."""
-USUAL_SECONDS = 5
-"""Asked for where the job names no length and the model wants one."""
 TASK_ID = re.compile(r"[-A-Za-z0-9_]{1,128}")
 CODE = re.compile(r"[A-Z0-9_.]{1,80}")
-
-PORTRAIT = {"16:9": "1280:720", "9:16": "720:1280"}
-CLIPS = PORTRAIT | {"4:3": "1104:832", "3:4": "832:1104", "1:1": "960:960", "21:9": "1584:672"}
-PICTURES = {
-    "720p": PORTRAIT | {"1:1": "720:720", "4:3": "960:720", "3:4": "720:960", "21:9": "1680:720"},
-    "1080p": {
-        "16:9": "1920:1080",
-        "9:16": "1080:1920",
-        "1:1": "1080:1080",
-        "4:3": "1440:1080",
-        "3:4": "1080:1440",
-        "21:9": "2112:912",
-    },
-}
-"""What each size is called, by its ratio."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A path and a body."""
-
-    path: str
-    body: dict[str, Any]
 
 
 def client(setup: Setup) -> CancellablePolled:
@@ -158,12 +124,7 @@ def _refused(answer: Answer, model: str) -> EaselError:
     if ["model"] in paths or (answer.status == 403 and "is not available" in said):
         return ModelRetired(f"{NAME} serves no such model", where=model, found=found, fix="See docs/providers.md")
     if answer.status == 504:  # a gateway that did not wait: nobody says that the task was not begun
-        return AmbiguousSubmit(
-            "the answer was lost, and the task may have begun",
-            where=model,
-            found=found,
-            fix="Look at the account's usage before the item is asked for again",
-        )
+        return answer_lost(TimeoutError(), model)
     return refused(NAME, answer, model)
 
 
@@ -193,103 +154,3 @@ def _failure(told: Mapping[str, Any], model: str) -> EaselError:
 
 def _percent(progress: object) -> int | None:
     return round(progress * 100) if isinstance(progress, int | float) and 0 <= progress <= 1 else None
-
-
-def _text(request: GenerationRequest, *, needed: bool = True, longest: int | None = LONGEST_PROMPT) -> dict[str, str]:
-    units = len(request.prompt.encode("utf-16-le")) // 2
-    if longest is not None and units > longest:
-        raise InvalidInput(
-            f"the model takes {longest} UTF-16 code units", where="spec.prompts", found=f"{units} of them"
-        )
-    if not request.prompt and needed:
-        raise InvalidInput("the model needs a prompt", where="spec.prompts", fix="Write one")
-    return {"promptText": request.prompt} if request.prompt else {}
-
-
-def _clip_of(request: GenerationRequest) -> None:
-    if request.encoding != "mp4":
-        raise Unsupported("the model makes MP4 alone", where="spec.output.format", found=request.encoding)
-
-
-def _uri(data: bytes | None, name: str, kinds: tuple[str, ...], largest: int) -> str:
-    """An input as a data URI."""
-    if data is None:
-        raise InvalidInput("the task needs it", where=f"spec.inputs.{name}", fix="Add it")
-    try:
-        kind = read_header(data).media_type
-    except BadOutput:
-        kind = "something else"
-    if kind not in kinds:
-        raise Unsupported(f"{NAME} takes {' and '.join(kinds)}", where=f"spec.inputs.{name}", found=kind)
-    uri = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    if len(uri) > largest:
-        raise Unsupported(
-            f"{NAME} takes {largest // 1_000_000} MB in base64", where=f"spec.inputs.{name}", found=f"{len(uri)} bytes"
-        )
-    return uri
-
-
-def _picture(inputs: Inputs) -> str:
-    return _uri(inputs.image, "image", ("image/png", "image/jpeg", "image/webp"), LARGEST_PICTURE)
-
-
-def _ratio(names: Mapping[str, str], resolved: Resolved, picture: bytes | None = None) -> str:
-    """The size's name: by the ratio that the plan chose, else the one nearest the input's, else the first."""
-    if resolved.aspect_ratio is not None:
-        if resolved.aspect_ratio not in names:
-            raise Unsupported(
-                "the model makes no such shape", where="spec.parameters.width", found=resolved.aspect_ratio
-            )
-        return names[resolved.aspect_ratio]
-    if picture is None:
-        return next(iter(names.values()))
-    header = read_header(picture)
-    wanted = math.log(header.width / header.height)
-    return min(names.values(), key=lambda each: abs(math.log(_value(each)) - wanted))
-
-
-def _value(ratio: str) -> float:
-    width, height = ratio.split(":")
-    return int(width) / int(height)
-
-
-def _gen45(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Asked:
-    if request.task is Task.IMAGE_TO_VIDEO:
-        return _animated(request, inputs, resolved, worded=True)
-    _clip_of(request)
-    seconds = {"duration": resolved.seconds or USUAL_SECONDS}
-    return Asked("/v1/text_to_video", _text(request) | seconds | {"ratio": _ratio(PORTRAIT, resolved)})
-
-
-def _animated(request: GenerationRequest, inputs: Inputs, resolved: Resolved, *, worded: bool = False) -> Asked:
-    _clip_of(request)
-    body: dict[str, Any] = {
-        "promptImage": _picture(inputs),
-        "ratio": _ratio(CLIPS, resolved, inputs.image),
-        "duration": resolved.seconds or USUAL_SECONDS,
-    }
-    return Asked("/v1/image_to_video", body | _text(request, needed=worded))
-
-
-def _image(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Asked:
-    names = PICTURES[resolved.tier or "720p"]
-    if request.task is Task.TEXT_TO_IMAGE:
-        return Asked("/v1/text_to_image", _text(request) | {"ratio": _ratio(names, resolved)})
-    body: dict[str, Any] = {"referenceImages": [{"uri": _picture(inputs)}]}
-    return Asked("/v1/text_to_image", body | _text(request) | {"ratio": _ratio(names, resolved, inputs.image)})
-
-
-def _edited(request: GenerationRequest, inputs: Inputs, _: Resolved) -> Asked:
-    """The clip keeps its size and length."""
-    _clip_of(request)
-    body = {"videoUri": _uri(inputs.clip, "clip", ("video/mp4",), LARGEST_CLIP)}
-    return Asked("/v1/video_to_video", body | _text(request, needed=False, longest=None))
-
-
-SHAPES: dict[str, Callable[[GenerationRequest, Inputs, Resolved], Asked]] = {
-    "gen4.5": _gen45,
-    "gen4_turbo": _animated,
-    "gen4_image": _image,
-    "aleph2": _edited,
-}
-"""How each model is asked."""

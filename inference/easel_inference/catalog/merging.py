@@ -12,7 +12,15 @@ from easel_api.provider import ProviderOffer, ProviderSpec
 from .loading import Row, surfaces
 
 N = TypeVar("N", int, float)
-CODED = frozenset({WireFamily.BEDROCK_INVOKE, WireFamily.STABILITY_V2BETA, WireFamily.BFL_POLL, WireFamily.RUNWAY_TASKS})
+CODED = frozenset(
+    {
+        WireFamily.BEDROCK_INVOKE,
+        WireFamily.BEDROCK_ASYNC,
+        WireFamily.STABILITY_V2BETA,
+        WireFamily.BFL_POLL,
+        WireFamily.RUNWAY_TASKS,
+    }
+)
 """Families of which each model is asked in words of its own: one that is not in the catalogue has no client."""
 
 
