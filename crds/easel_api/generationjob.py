@@ -114,6 +114,10 @@ class Phase(StrEnum):
     CANCELLED = "Cancelled"
 
 
+TERMINAL = frozenset({Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED})
+"""Phases of jobs that are over."""
+
+
 class OnUnsupported(StrEnum):
     """What becomes of a field that a provider cannot honour."""
 

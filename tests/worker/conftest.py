@@ -109,7 +109,17 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(s3_server: Any) -> Bucket:
+def bucket(new_bucket: Callable[[], Bucket]) -> Bucket:
+    return new_bucket()
+
+
+@pytest.fixture(scope="session")
+def new_bucket(s3_server: Any) -> Callable[[], Bucket]:
+    """Makes fresh buckets."""
+    return lambda: make_bucket(s3_server)
+
+
+def make_bucket(s3_server: Any) -> Bucket:
     client = boto3.client(
         "s3",
         endpoint_url=s3_server.endpoint,

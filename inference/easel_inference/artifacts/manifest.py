@@ -112,7 +112,7 @@ class ManifestItem(_Recorded):
     backend: str = ""
     cost: str | None = None
     """What a provider was paid, or may have been, in US dollars; null: none was asked, empty: nobody knows how much."""
-    remote: str = ""
+    remote: str | None = None
     """What the provider knows the call by while it is under way."""
     adapted: tuple[Adapted, ...] = ()
     """Fields that were not made as they were asked for, where the job allows that."""

@@ -15,7 +15,7 @@ from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import Adapted, Delivered, ItemState, ManifestItem, Requested
 from easel_inference.artifacts.stores import Store, put_checked
 from easel_inference.backends.base import Backend, Result
-from easel_inference.generation import Inputs, Message, Preview, StepDone, Submitted, Withdrawn
+from easel_inference.generation import Handed, Inputs, Message, Preview, StepDone, Submitted, Withdrawn
 
 from .items import Item
 from .ledger import Ledger
@@ -71,8 +71,8 @@ class Maker:
     tally: Tally
     retry: Retry
     stop: threading.Event
-    submitted: dict[str, Submitted] = field(default_factory=dict)
-    """Items that a provider was asked for and has not declined."""
+    submitted: dict[str, ManifestItem] = field(default_factory=dict)
+    """Records of items that a provider was asked for and has not declined."""
 
     def make(self, item: Item) -> EaselError | None:
         """Makes and stores the item; its error when it is given up.
@@ -123,6 +123,8 @@ class Maker:
                 self.tally.stepped(item.id, step, steps)
             case Submitted() as call:
                 self._submit(item, call)
+            case Handed(handle=handle):
+                self._hand(item, handle)
             case Withdrawn():
                 self._withdraw(item)
             case Preview():
@@ -132,15 +134,23 @@ class Maker:
 
     def _submit(self, item: Item, call: Submitted) -> None:
         """In the stored manifest before the call is made: whoever finds it there never asks again."""
-        self.submitted[item.id] = call
-        self.tally.paid(item.id, Decimal(call.price or 0))
         record = _base(item).model_copy(
             update={"state": ItemState.SUBMITTED, "backend": call.backend, "cost": call.price}
         )
+        self.submitted[item.id] = record
+        self.tally.paid(item.id, Decimal(call.price or 0))
         try:
             self.ledger.write(record)
         except EaselError as error:
             self._withdraw(item)
+            raise JobFault(error) from error
+
+    def _hand(self, item: Item, handle: str) -> None:
+        """In the stored manifest before the first question: whoever finds it there asks on, and never again for the item."""
+        record = self.submitted[item.id] = self.submitted[item.id].model_copy(update={"remote": handle})
+        try:
+            self.ledger.write(record)
+        except EaselError as error:
             raise JobFault(error) from error
 
     def _withdraw(self, item: Item) -> None:
@@ -170,6 +180,8 @@ class Maker:
             raise
         except EaselError as error:
             raise JobFault(error) from error
+        if record.cost is not None:
+            self.tally.paid(item.id, Decimal(record.cost or 0))
         self.tally.stored(StoredResult(item.id, record.seed, record.delivered))
         _log.info("item %s: stored %d bytes (attempt %d)", item.id, record.delivered.bytes, attempt)
 
@@ -189,7 +201,7 @@ class Maker:
     def _give_up(self, item: Item, failure: LastFailure) -> EaselError:
         record, call = _failed(item, failure), self.submitted.get(item.id)
         if call is not None:
-            record = record.model_copy(update={"backend": call.backend, "cost": call.price})
+            record = record.model_copy(update={"backend": call.backend, "cost": call.cost, "remote": call.remote})
         self.ledger.note(record)
         self.tally.failed(failure)
         _log.error("item %s: given up after %d attempts: %s", item.id, failure.attempt, failure.error.reason)

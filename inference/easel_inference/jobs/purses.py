@@ -24,7 +24,7 @@ from easel_api.provider import KIND, Account, Provider, Spend
 from easel_api.spend import NOTHING, account_of, booked
 
 from .access import MERGE, Api, Conflict
-from .routed import LedgerAway
+from .wallet import LedgerAway
 
 _log = logging.getLogger(__name__)
 
@@ -97,12 +97,16 @@ class Purse:
             # The results are there; what stays reserved counts as paid once the job is over.
             _log.warning("%s: the job's account was not settled: %s", self._name, error.reason)
 
-    def recover(self, paid: Decimal) -> None:
-        """Put right what an earlier worker of this job left: `paid` is all that the job has paid here, by its manifest."""
+    def recover(self, paid: Decimal, out: Decimal = NOTHING) -> None:
+        """Put right what an earlier worker of this job left, by its manifest.
+
+        `paid` is all that the job has paid here, `out` what it has taken for calls that are still out.
+        """
         with self._booking:
             account = account_of(read_provider(self._api, self._name).status.spend or Spend(), self._holder.holder)
             # Without an account nothing is owed: the manifest is that of an earlier job of this name, which has paid.
             self._paid = NOTHING if account is None else max(paid, account.paid)
+            self._underway = out
             if account is not None:
                 self._book(NOTHING)
 
@@ -121,17 +125,12 @@ class Purse:
             self._underway += price
             return True
 
-    def pay(self, price: Decimal) -> None:
-        """The call was made, and may be billed."""
+    def settle(self, price: Decimal, cost: Decimal) -> None:
+        """A call has ended for which `price` was taken: `cost` was or may have been paid for it."""
         with self._lock:
             self._underway -= price
-            self._paid += price
-
-    def give_back(self, price: Decimal) -> None:
-        """It was not."""
-        with self._lock:
-            self._underway -= price
-            self._free += price
+            self._paid += cost
+            self._free += max(price - cost, NOTHING)
 
     def _reserve(self, price: Decimal, calls: int) -> None:
         limits: str | None = ""

@@ -9,36 +9,34 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Protocol
 
 from easel_api.errors import (
     AmbiguousSubmit,
-    BilledBadOutput,
     BudgetSpent,
     Cancelled,
     CapacityQueued,
     EaselError,
     Throttled,
-    Transient,
     Unsupported,
 )
 from easel_api.offers import in_words
-from easel_inference.backends.base import Backend, OnEvent, Paid, PaidBlock, Result
-from easel_inference.generation import GenerationRequest, Inputs, Message, Submitted, Withdrawn
+from easel_inference.backends.base import Backend, Cancellable, OnEvent, Paid, PaidBlock, Result, Resumable, StillOut
+from easel_inference.generation import GenerationRequest, Handed, Inputs, Message, Submitted
 from easel_inference.routing.breaker import AT_ONCE, CLOSED, Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
 from easel_inference.routing.plan import Candidate, Plan
+from easel_inference.routing.request import Resolved
+
+from .wallet import BILLED, NONE, LedgerAway, Wallet
 
 _log = logging.getLogger(__name__)
 
-BILLED = frozenset({AmbiguousSubmit.reason, BilledBadOutput.reason})
-"""Errors of calls that the provider may have been paid for."""
-NONE = Decimal(0)
 PATIENCE_SECONDS = 600.0
 """How long an attempt waits for a backend that rests, or asks to slow down."""
 LOOK_AGAIN_SECONDS = 1.0
@@ -56,66 +54,6 @@ class OwnModel:
     """Raises `CapacityQueued` when there is none."""
     ready: Callable[[], bool]
     """Whether a replica serves."""
-
-
-class LedgerAway(Transient):
-    """The API server keeps the ledger, and is away; never leaves `jobs`."""
-
-
-class Money(Protocol):
-    """The money of a job at one Provider: `purses.Purse`."""
-
-    def take(self, price: Decimal, more: int) -> None:
-        """Reserve for a call, and while at it for up to `more` that will follow; `BudgetSpent` when there is no room."""
-        ...
-
-    def pay(self, price: Decimal) -> None:
-        """The call was made, and may be billed."""
-        ...
-
-    def give_back(self, price: Decimal) -> None:
-        """It was not."""
-        ...
-
-
-class Wallet:
-    """What a job may pay in all, and to whom. The purses are those of its Providers."""
-
-    def __init__(self, budget: Decimal | None, spent: Decimal, purses: Mapping[str, Money]) -> None:
-        """`spent` is what an earlier worker of the job has paid."""
-        self._budget, self._spent, self.purses = budget, spent, purses
-        self._lock = threading.Lock()
-
-    def left(self) -> Decimal | None:
-        """What is left of the job's budget; None: it has none."""
-        with self._lock:
-            return None if self._budget is None else self._budget - self._spent
-
-    def take(self, provider: str, price: Decimal, more: int) -> None:
-        """Reserve for a call; `BudgetSpent` when budget or Provider have no room."""
-        with self._lock:
-            if self._budget is not None and self._spent + price > self._budget:
-                raise BudgetSpent(
-                    "the job's budget is spent", where="spec.budget.max", found=f"{self._spent} of {self._budget}"
-                )
-            self._spent += price
-        try:
-            self.purses[provider].take(price, more)
-        except BaseException:
-            self._return(price)
-            raise
-
-    def end(self, provider: str, price: Decimal, *, billed: bool) -> None:
-        """The call has ended."""
-        if billed:
-            self.purses[provider].pay(price)
-        else:
-            self.purses[provider].give_back(price)
-            self._return(price)
-
-    def _return(self, price: Decimal) -> None:
-        with self._lock:
-            self._spent -= price
 
 
 @dataclass(slots=True)
@@ -161,6 +99,15 @@ class Cloud:
     per_minute: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """A call that an earlier worker made, and whose end nobody has heard of."""
+
+    backend: str
+    handle: str
+    price: Decimal
+
+
 class RoutedBackend:
     """Makes items by the class's policy. Safe for many threads."""
 
@@ -173,9 +120,17 @@ class RoutedBackend:
         wallet: Wallet,
         items: int,
         ended: threading.Event,
+        job: str = "",
+        outstanding: Mapping[str, Outstanding] | None = None,
     ) -> None:
-        """`items` is how many the job still has to make; `ended` is set once it has failed, and nothing more shall be bought."""
-        self.ended = ended
+        """`items` is how many the job still has to make; `ended` is set once it has failed, and nothing more shall be bought.
+
+        `job` is its uid; `outstanding` has, by item, the calls of an earlier worker that are still out.
+        """
+        self.ended, self._job = ended, job
+        self._outstanding = dict(outstanding or {})
+        self._out: dict[str, tuple[str, str]] = {}
+        """By item: backend and handle of calls that have not ended."""
         self.plan, self.fallback, self.own, self.clouds, self.wallet = plan, fallback, own, clouds, wallet
         self._left = items
         self._clients: dict[str, Backend] = {}
@@ -191,7 +146,21 @@ class RoutedBackend:
         """Makes one item; see `Backend`. An attempt ends when no other backend may have it."""
         with self._lock:
             self._left -= 1
-        return _Attempt(self, request, inputs, on_event, stop).run()
+            earlier = self._outstanding.pop(request.id, None)
+        attempt = _Attempt(self, request, inputs, on_event, stop)
+        try:
+            result = attempt.run() if earlier is None else attempt.go_on(earlier)
+        except StillOut:
+            raise
+        except BaseException:
+            self._ended(request.id)
+            raise
+        self._ended(request.id)
+        return result
+
+    def _ended(self, item: str) -> None:
+        with self._lock:
+            self._out.pop(item, None)
 
     def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, str]) -> Decision:
         """Who makes an item that failed in some places, and is out of others for a reason that is no failure."""
@@ -270,20 +239,78 @@ class RoutedBackend:
         client = self._client(chosen.name)
         with self._turn(chosen.name, attempt):
             self.wallet.take(cloud.provider, price, max(0, self._left))
-            billed = False
+            told = "" if chosen.price is None else in_words(price)
             try:
-                told = "" if chosen.price is None else in_words(price)
                 attempt.on_event(Message(Submitted(backend=chosen.name, price=told)))
-                billed = True  # whatever happens now and is no error of the tree
-                result = client.generate(attempt.request, attempt.inputs, attempt.on_event, attempt.stop)
-            except EaselError as error:
-                billed = billed and (error.reason in BILLED or isinstance(error, PaidBlock))
-                if not billed:
-                    attempt.on_event(Message(Withdrawn()))
+            except BaseException:  # it was not kept, so that no call is made
+                self.wallet.settle(cloud.provider, price, NONE)
                 raise
-            finally:
-                self.wallet.end(cloud.provider, price, billed=billed)
-        return Result(result.finished, result.payload, chosen.name, Paid(chosen.resolved, chosen.price))
+            request = attempt.request.model_copy(update={"id": self._token(attempt.request.id)})
+            result = self.wallet.called(
+                cloud.provider,
+                price,
+                lambda: client.generate(request, attempt.inputs, self._following(chosen.name, attempt), attempt.stop),
+                attempt.on_event,
+            )
+        return self._paid(chosen, result)
+
+    def _paid(self, chosen: Candidate, result: Result) -> Result:
+        cost = chosen.price if result.billed is None else result.billed
+        return Result(result.finished, result.payload, chosen.name, Paid(chosen.resolved, cost))
+
+    def _token(self, item: str) -> str:
+        """What a provider may know the call by: of this job and item, and of no other try."""
+        return f"{self._job}.{item}.{secrets.token_hex(4)}"
+
+    def _following(self, backend: str, attempt: _Attempt) -> OnEvent:
+        """Passes events on, and remembers under which handle a call is out."""
+
+        def hear(message: Message) -> None:
+            if isinstance(message.event, Handed):
+                with self._lock:
+                    self._out[attempt.request.id] = (backend, message.event.handle)
+            attempt.on_event(message)
+
+        return hear
+
+    def resume(self, call: Outstanding, attempt: _Attempt) -> Result:
+        """The result of a call that an earlier worker made."""
+        if call.backend not in self.clouds:
+            raise AmbiguousSubmit(
+                "an earlier worker made the call, and the Provider is gone or offers the model no more",
+                where=call.backend,
+                found=call.handle[:200],
+                fix="Look at the account's usage; another job makes it anew",
+            )
+        chosen = next(
+            (each for each in self.plan.candidates if each.name == call.backend),
+            Candidate(call.backend, own=False, resolved=Resolved(), price=call.price),
+        )
+        client = self._client(call.backend)
+        assert isinstance(client, Resumable)  # noqa: S101 - others never tell a handle
+        with self._lock:
+            self._out[attempt.request.id] = (call.backend, call.handle)
+        result = self.wallet.called(
+            self.clouds[call.backend].provider,
+            call.price,
+            lambda: client.resume(call.handle, attempt.request, attempt.on_event, attempt.stop),
+            attempt.on_event,
+        )
+        return self._paid(replace(chosen, price=call.price), result)
+
+    def call_off(self) -> None:
+        """Has providers stop what is still out, where they can: the job is over, and nobody will ask for it."""
+        with self._lock:
+            out = dict(self._out)
+        for item, (backend, handle) in out.items():
+            client = self._client(backend)
+            if isinstance(client, Cancellable):
+                try:
+                    client.cancel(handle)
+                except EaselError as error:
+                    _log.warning("item %s: %s could not be told to stop: %s", item, backend, error.reason)
+                else:
+                    _log.info("item %s: %s was told to stop", item, backend)
 
     def _client(self, name: str) -> Backend:
         with self._lock:
@@ -347,6 +374,18 @@ class _Attempt:
                 else:
                     return replace(result, passed_over=(*decision.skipped, *self._backend.plan.refused))
         raise Cancelled("the job was stopped")
+
+    def go_on(self, earlier: Outstanding) -> Result:
+        """With the call of an earlier worker; when that ended without a result and a bill, with any backend."""
+        try:
+            return self._backend.resume(earlier, self)
+        except Cancelled:
+            raise
+        except EaselError as error:
+            if error.reason in BILLED or isinstance(error, PaidBlock) or not error.retryable:
+                raise
+            _log.warning("item %s: the earlier call failed: %s", self.request.id, error.reason)
+        return self.run()
 
     @property
     def ended(self) -> bool:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from easel_api.errors import EnvironmentFault, NotFound
+from easel_api.errors import EaselError, EnvironmentFault, NotFound
 from easel_api.generationclass import GenerationClassSpec
-from easel_api.generationjob import GenerationJob
+from easel_api.generationjob import TERMINAL, GenerationJob
 from easel_api.provider import Account as LedgerAccount
 from easel_api.provider import Provider
+from easel_inference.artifacts.manifest import ManifestItem
 from easel_inference.backends.base import Setup
 from easel_inference.backends.families import client_of
 from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
 from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, fallback_of, request_of
 from easel_inference.routing.plan import Candidate, Plan, plan
+from easel_inference.routing.request import Resolved
 
-from .access import Api
+from .access import Api, JobAccess
 from .purses import ProviderName, Purse, read_provider
-from .routed import Cloud, OwnModel, RoutedBackend, Wallet
+from .routed import Cloud, Outstanding, OwnModel, RoutedBackend
 from .settings import Settings
+from .wallet import Wallet
 from .worker import Worker
 
 PATIENT = ReplicaSettings(patience_seconds=float("inf"))
@@ -57,21 +60,38 @@ def routed(
     }
     request = request_of(found.spec, max(len(item.request.prompt) for item in worker.items))
     made = plan(request, backends_of(spec, own, accounts), spec.policy, today(), allowed_by(spec.allow))
+    out = {item: _outstanding(record) for item, record in worker.outstanding.items()}
     paid = _paid_before(worker)
+    clouds = {
+        each.name: _cloud(each, providers, secrets)
+        for each in (*made.candidates, *_candidates(out.values(), providers))
+        if not each.own
+    }
     with contextlib.ExitStack() as stack:
-        purses = {each: _purse(api, found, each, paid, stop) for each in _named(made)}
+        purses = {
+            each: _purse(api, found, each, paid, out.values(), stop)
+            for each in {cloud.provider for cloud in clouds.values()}
+        }
         for purse in purses.values():
             stack.enter_context(purse)
         budget = found.spec.budget.max if found.spec.budget else spec.defaults.budget
-        yield RoutedBackend(
+        taken = sum((call.price for call in out.values()), sum(paid.values(), Decimal(0)))
+        backend = RoutedBackend(
             plan=made,
             fallback=fallback_of(spec),
             own=_own(stack, endpoint, made),
-            clouds={each.name: _cloud(each, providers, secrets) for each in made.candidates if not each.own},
-            wallet=Wallet(budget, sum(paid.values(), Decimal(0)), purses),
+            clouds=clouds,
+            wallet=Wallet(budget, taken, purses),
             items=missing,
             ended=worker.ended,
+            job=found.metadata.uid,
+            outstanding=out,
         )
+        try:
+            yield backend
+        finally:
+            if stop.is_set() and is_over(JobAccess(api, settings.job)):
+                backend.call_off()
 
 
 def _mounted(account: Account, folder: Path) -> Account:
@@ -94,8 +114,27 @@ def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str,
     return found
 
 
-def _named(made: Plan) -> set[str]:
-    return {_provider_of(each.name) for each in made.candidates if not each.own}
+def _outstanding(record: ManifestItem) -> Outstanding:
+    return Outstanding(record.backend, record.remote or "", Decimal(record.cost or 0))
+
+
+def _candidates(out: Iterable[Outstanding], providers: Mapping[str, Provider]) -> Iterator[Candidate]:
+    """Of models that the class may have left meanwhile: their calls are asked on."""
+    for call in out:
+        provider, _, model = call.backend.partition("/")
+        if provider in providers and any(offer.model == model for offer in providers[provider].spec.offers):
+            yield Candidate(call.backend, own=False, resolved=Resolved(), price=call.price)
+
+
+def is_over(access: JobAccess) -> bool:
+    """Whether nobody will go on with the job: it is gone, cancelled, or has ended."""
+    try:
+        job = access.read()
+    except NotFound:
+        return True
+    except EaselError:
+        return False
+    return job.spec.cancel or job.metadata.deletion_timestamp is not None or job.status.phase in TERMINAL
 
 
 def _provider_of(backend: str) -> str:
@@ -107,17 +146,25 @@ def _paid_before(worker: Worker) -> dict[str, Decimal]:
     """What the job has paid so far, by Provider, as its manifest says."""
     paid: dict[str, Decimal] = {}
     for record in worker.ledger.records() if worker.ledger.continues else ():
-        if record.cost is not None:
+        if record.cost is not None and record.id not in worker.outstanding:
             name = _provider_of(record.backend)
             paid[name] = paid.get(name, Decimal(0)) + Decimal(record.cost or 0)
     return paid
 
 
-def _purse(api: Api, found: GenerationJob, provider: str, paid: Mapping[str, Decimal], stop: threading.Event) -> Purse:
+def _purse(
+    api: Api,
+    found: GenerationJob,
+    provider: str,
+    paid: Mapping[str, Decimal],
+    out: Iterable[Outstanding],
+    stop: threading.Event,
+) -> Purse:
     namespace = found.metadata.namespace or ""
     holder = LedgerAccount(holder=found.metadata.uid, job=f"{namespace}/{found.metadata.name}")
     purse = Purse(api, ProviderName(namespace, provider), holder, today, stop)
-    purse.recover(paid.get(provider, Decimal(0)))
+    taken = sum((call.price for call in out if _provider_of(call.backend) == provider), Decimal(0))
+    purse.recover(paid.get(provider, Decimal(0)), taken)
     return purse
 
 

@@ -70,6 +70,8 @@ class Worker:
         self._no_more = threading.Event()
         self._failures: list[EaselError] = []
         self._fault: BaseException | None = None
+        self.outstanding: dict[str, ManifestItem] = {}
+        """Items whose calls, by an earlier worker of this very job, are still out."""
 
     @property
     def ended(self) -> threading.Event:
@@ -94,8 +96,12 @@ class Worker:
                 record.id for record, found in zip(recorded, pool.map(self._is_there, recorded), strict=True) if found
             }
         self._adopt(record for record in recorded if record.id in there)
-        lost = {record.id for record in recorded if _is_final(record) and record.id not in there}
-        self.ledger.forget(record.id for record in self.ledger.records() if record.id not in there | lost)
+        self.outstanding = {record.id: record for record in recorded if record.id not in there and self._is_out(record)}
+        lost = {record.id for record in recorded if _is_final(record)} - there - self.outstanding.keys()
+        kept = there | lost | self.outstanding.keys()
+        self.ledger.forget(record.id for record in self.ledger.records() if record.id not in kept)
+        for record in self.outstanding.values():
+            self.tally.paid(record.id, Decimal(record.cost or 0))
         self._give_up_paid(record for record in recorded if record.id in lost)
         self.ledger.flush()
         if there:
@@ -128,7 +134,8 @@ class Worker:
         """
         retry = Retry(self.job.spec.max_attempts)
         place = Place(self._store, self.job.folder)
-        maker = Maker(place, backend, self.inputs, self.ledger, self.tally, retry, stop)
+        out = dict(self.outstanding)
+        maker = Maker(place, backend, self.inputs, self.ledger, self.tally, retry, stop, out)
         try:
             self._make_all(missing, maker)
         finally:
@@ -193,6 +200,9 @@ class Worker:
         if end.succeeded + end.failed < end.total:
             raise Cancelled("the job was stopped before its end", fix="Start it again: finished items are kept")
         return Outcome(end.succeeded, end.failed, self.ledger.uri)
+
+    def _is_out(self, record: ManifestItem) -> bool:
+        return bool(record.remote) and record.state is ItemState.SUBMITTED and self.ledger.continues
 
     def _is_there(self, record: ManifestItem) -> bool:
         """Whether an earlier worker stored this item, with the very bytes it recorded."""

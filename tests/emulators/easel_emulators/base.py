@@ -50,6 +50,8 @@ WORDS = {
     "denied poll": "every question is refused: the key was taken back",
 }
 """What may come next, in each provider's own way of saying it."""
+NO_HANDLE = dict.fromkeys(tuple(WORDS)[tuple(WORDS).index("failed") :], "the answer of the call is the result")
+"""Why calls without a handle know none of the later words."""
 
 Draw = Callable[[Mapping[str, Any]], bytes]
 """From `prompt`, `negative_prompt`, `seed`, `aspect_ratio` or `width` and `height`, `output_format` (png, jpeg, webp, mp4; png when it is

@@ -22,7 +22,7 @@ from moto.core.model import ServiceModel
 from moto.core.parse import RestJSONParser
 from moto.core.serialize import RestJSONSerializer
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import NO_HANDLE, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock_bodies import BODIES
 from easel_emulators.serving import Handling, served
 
@@ -195,5 +195,6 @@ SUBJECTS = (
             "words": Ends("BilledBadOutput"),
             "huge": Ends("BilledBadOutput"),
         },
+        never=NO_HANDLE,
     ),
 )

@@ -20,7 +20,7 @@ import jsonschema
 from easel_cluster.pki import Authority
 from werkzeug.formparser import parse_form_data
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import NO_HANDLE, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock_bodies import BODIES
 from easel_emulators.serving import Handling, served
 
@@ -147,17 +147,13 @@ SUBJECTS = (
         start=stability,
         secret={"API_KEY": KEY},
         spec={},
-        offers=tuple(
-            {"model": model}
-            for model in (
-                "core",
-                "ultra",
-                "sd3.5-large",
-                "inpaint",
-                "outpaint",
-                "control/sketch",
-                "control/structure",
-            )
+        offers=(
+            *({"model": model} for model in ("core", "ultra", "sd3.5-large")),
+            # No source says what the others cost.
+            *(
+                {"model": model, "prices": [{"amount": "0.05", "per": "Image"}]}
+                for model in ("inpaint", "outpaint", "control/sketch", "control/structure")
+            ),
         ),
         rows={
             "core": Row("text-to-image"),
@@ -186,5 +182,6 @@ SUBJECTS = (
             "words": Ends("BilledBadOutput"),
             "huge": Ends("BilledBadOutput"),
         },
+        never=NO_HANDLE,
     ),
 )

@@ -24,7 +24,8 @@ from easel_api.generationclass import Policy
 from easel_api.tasks import Task
 from easel_inference.backends.base import OnEvent, Result
 from easel_inference.generation import Finished, GenerationRequest, Inputs
-from easel_inference.jobs.routed import Cloud, OwnModel, RoutedBackend, Wallet
+from easel_inference.jobs.routed import Cloud, OwnModel, RoutedBackend
+from easel_inference.jobs.wallet import Wallet
 from easel_inference.routing import breaker
 from easel_inference.routing.decision import Fallback
 from easel_inference.routing.plan import Candidate, Plan
@@ -63,11 +64,8 @@ class Purse:
         if self.empty:
             raise BudgetSpent("spent", where="provider west")
 
-    def pay(self, price: Decimal) -> None:
-        self.paid += price
-
-    def give_back(self, price: Decimal) -> None:
-        pass
+    def settle(self, price: Decimal, cost: Decimal) -> None:
+        self.paid += cost
 
 
 @dataclass

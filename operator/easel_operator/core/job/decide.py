@@ -11,7 +11,7 @@ from datetime import timedelta
 from easel_api import conditions
 from easel_api.conditions import ConditionType
 from easel_api.errors import InvalidInput, Unsupported
-from easel_api.generationjob import ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
+from easel_api.generationjob import TERMINAL, ChosenBackend, Failure, GenerationJobSpec, GenerationJobStatus, Phase
 from easel_operator.core import labels, statuses
 from easel_operator.core.actions import Action, Apply, Delete, Suspend
 from easel_operator.core.decision import Decision, Environment, parse_timestamp, timestamp
@@ -23,7 +23,6 @@ from .batchjob import BACKOFF_LIMIT, batch_job
 from .choice import Chosen, TooLarge, Waiting, choose_for
 from .outcome import cancelled, failure_of
 from .status import (
-    TERMINAL,
     State,
     beginning,
     ended_status,

@@ -11,6 +11,7 @@ from typing import Any
 
 from easel_api.conditions import Condition, ConditionType
 from easel_api.generationjob import (
+    TERMINAL,
     ChosenBackend,
     Failure,
     GenerationJobSpec,
@@ -25,8 +26,6 @@ from easel_operator.core.observed import JobView, Problem
 FIELDS = ("observed_generation", "phase", "conditions", "backend", "start_time", "completion_time")
 UNTIL_A_WORKER_RAN = ("done", "last_failure")
 """Fields that become the worker's with its first report."""
-
-TERMINAL = frozenset({Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)

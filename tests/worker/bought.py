@@ -1,0 +1,214 @@
+"""Jobs whose one backend is an offer of a Provider, each run by a worker in this process: real API server, real S3 server, an emulator."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from easel_emulators.base import Emulator, Row, Subject
+from PIL import Image
+from worker_pods import NAMESPACE
+
+from easel_api.errors import EaselError
+from easel_api.tasks import TAKES, Task
+from easel_inference.artifacts.encoding import encode
+from easel_inference.jobs.__main__ import _run
+from easel_inference.jobs.access import Api, Server
+from easel_inference.jobs.purses import ProviderName
+from easel_inference.jobs.settings import Settings
+
+PROMPT = "a blue mug on grass, front view"
+SIDE = 256
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of an item."""
+
+    reason: str
+    """Of the error; empty: it was delivered."""
+    paid: int
+    """Calls that the emulator counted."""
+    billed: Decimal
+    """Money that the emulator counted, in US dollars."""
+    ledger: Decimal
+    """Money that the Provider's ledger holds for it."""
+    reserved: Decimal
+    """Money that the ledger still keeps for it."""
+
+
+@dataclass
+class Shop:
+    """A subject's emulator, and a Provider of it on the API server."""
+
+    kubectl: Any
+    account: Path
+    bucket: Any
+    folder: Path
+    subject: Subject
+    emulator: Emulator
+
+    @property
+    def name(self) -> str:
+        """Of the Provider."""
+        return self.subject.family.lower()
+
+    def open(self) -> None:
+        """Makes the Provider, its Secret's folder and the inputs of jobs."""
+        secrets = self.folder / "providers" / self.name
+        secrets.mkdir(parents=True)
+        for key, value in {**self.subject.secret, "ca.crt": self.emulator.authority.read_text()}.items():
+            (secrets / key).write_text(value.replace("{url}", self.emulator.url))
+        places = {"url": self.emulator.url, **getattr(self.emulator, "places", {})}
+        spec = {
+            "family": self.subject.family,
+            "endpoint": self.emulator.url,
+            "credentials": {"secretRef": {"name": self.name}},
+            "offers": [dict(offer) for offer in self.subject.offers],
+            **filled(self.subject.spec, places),
+        }
+        self.kubectl.apply(
+            {
+                "apiVersion": "easel.dev/v1alpha1",
+                "kind": "Provider",
+                "metadata": {"name": self.name, "namespace": NAMESPACE},
+                "spec": spec,
+            }
+        )
+        for key, data in inputs().items():
+            self.bucket.client.put_object(Bucket=self.bucket.name, Key=f"in/{key}", Body=data)
+
+    def jobs(self, rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+        """GenerationJobs on the API server of one item each, by name."""
+        self.kubectl.apply(*(self._manifest(name, row) for name, row in rows.items()))
+        found = json.loads(self.kubectl("get", "gen", *rows, "-n", NAMESPACE, "-o", "json"))
+        return {job["metadata"]["name"]: job for job in found.get("items", [found])}
+
+    def _manifest(self, name: str, row: Row) -> dict[str, Any]:
+        takes = TAKES[Task(row.task)]
+        files = {
+            field: {"uri": f"s3://{self.bucket.name}/in/{key}"}
+            for field, key in (
+                ("image", "image.png"),
+                ("mask", "mask.png"),
+                ("control", "image.png"),
+                ("clip", "clip.mp4"),
+            )
+            if getattr(takes, field)
+        }
+        store = {"s3": {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}}
+        return {
+            "apiVersion": "easel.dev/v1alpha1",
+            "kind": "GenerationJob",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "task": row.task,
+                "generationClassName": "bought",
+                "onUnsupported": "Adapt",
+                "maxAttempts": 1,
+                "prompts": [{"text": PROMPT}],
+                "parameters": {"seeds": [7], **row.parameters},
+                "inputs": files,
+                "output": {"store": store},
+            },
+        }
+
+    def environment(self, job: Mapping[str, Any], model: str) -> dict[str, str]:
+        """Of the worker of a job that the class gives to one offer."""
+        backends = [{"provider": {"name": self.name}, "models": [model]}]
+        return {
+            "EASEL_JOB_NAME": job["metadata"]["name"],
+            "EASEL_JOB_NAMESPACE": NAMESPACE,
+            "EASEL_JOB_UID": job["metadata"]["uid"],
+            "EASEL_CLASS": json.dumps({"backends": backends}),
+            "EASEL_ENDPOINT": "",
+            "EASEL_PROVIDERS_DIR": str(self.folder / "providers"),
+            "EASEL_CREDENTIALS_DIR": str(self.folder / "credentials"),
+            "EASEL_SERVICE_ACCOUNT_DIR": str(self.account),
+        }
+
+    def run(self, job: Mapping[str, Any], model: str) -> EaselError | None:
+        """The whole life of a worker of the job; what failed the job."""
+        try:
+            _run(Settings.read(self.environment(job, model)), threading.Event())
+        except EaselError as error:
+            return error
+        return None
+
+    def cells(self, words: Iterable[str], row: Row, model: str) -> dict[str, Cell | Exception]:
+        """What becomes of an item behind each of `WORDS`, one after the other."""
+        jobs = self.jobs({f"{self.name}-{word.replace(' ', '-')}": row for word in words})
+        found: dict[str, Cell | Exception] = {}
+        for word in words:
+            try:
+                found[word] = self._cell(word, jobs[f"{self.name}-{word.replace(' ', '-')}"], model)
+            except Exception as error:  # noqa: BLE001 - shown by the test of the family
+                found[word] = error
+        return found
+
+    def _cell(self, word: str, job: Mapping[str, Any], model: str) -> Cell:
+        paid, billed, before = len(self.emulator.paid), self.emulator.billed, self.ledger()
+        self.emulator.next.append(word)
+        error = self.run(job, model)
+        reserved = (Decimal(each.get("reserved", "0")) for each in self.spend().get("accounts", []))
+        return Cell(
+            error.reason if error else "",
+            len(self.emulator.paid) - paid,
+            self.emulator.billed - billed,
+            self.ledger() - before,
+            sum(reserved, Decimal(0)),
+        )
+
+    def spend(self) -> dict[str, Any]:
+        """The Provider's ledger."""
+        api = Api(Server.in_cluster(self.account), threading.Event())
+        found = json.loads(api.read(ProviderName(NAMESPACE, self.name).path, self.name))
+        return dict(found.get("status", {}).get("spend", {}))
+
+    def ledger(self) -> Decimal:
+        """What was paid this month, in US dollars."""
+        return Decimal(self.spend().get("month", {}).get("amount", "0"))
+
+    def delivered(self, job: str) -> dict[str, Any]:
+        """The manifest's one item."""
+        (item,) = json.loads(self.bucket.bytes_of(f"{job}/manifest.json"))["items"]
+        return dict(item)
+
+
+def filled(value: Any, places: Mapping[str, str]) -> Any:
+    """With the emulator's own addresses in place of `{url}` and others."""
+    if isinstance(value, str):
+        for name, place in places.items():
+            value = value.replace(f"{{{name}}}", place)
+        return value
+    if isinstance(value, Mapping):
+        return {key: filled(each, places) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [filled(each, places) for each in value]
+    return value
+
+
+def inputs() -> dict[str, bytes]:
+    """A picture, a mask of its middle, and a clip."""
+    grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    mask = np.zeros_like(grey)
+    mask[64:192, 64:192] = 255
+    return {
+        "image.png": png(grey),
+        "mask.png": png(mask),
+        "clip.mp4": encode(np.repeat(grey[None], 16, axis=0), "mp4", 8),
+    }
+
+
+def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """The encoded picture."""
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "PNG")
+    return target.getvalue()
