@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from easel_api.errors import (
@@ -28,12 +28,16 @@ from easel_api.errors import (
 from easel_inference.backends.base import Setup, answer_lost, certificate_untrusted
 
 TOO_MANY = 429
+_SLOW = frozenset({"ThrottlingException", "Throttling"})
+"""SageMaker says so with HTTP 400."""
 CONNECT_SECONDS = 5
 READ_SECONDS = 300
 """Longer than the slowest picture, a creative upscale; botocore's own 60 s are shorter than it."""
 
 _BLOCKED = re.compile(r"\bblocked\b|content (filter|polic)|responsible ai polic|content moderation", re.IGNORECASE)
 """Validation errors by which a model says that it does not want to; AWS has no code for it."""
+_NO_ENDPOINT = re.compile(r"^endpoint \S+ of account \S+ not found", re.IGNORECASE)
+"""SageMaker has no code for it either."""
 _REFUSED = frozenset(
     {
         "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException",
@@ -79,6 +83,10 @@ def client(account: AwsAccount, service: str) -> Any:
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=16,
+        # Of S3 alone: what not every server knows.
+        s3={"addressing_style": "path" if account.endpoint else "auto"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
     try:
         return get_session().create_client(
@@ -102,8 +110,23 @@ def client(account: AwsAccount, service: str) -> Any:
         ) from error
 
 
-def explained(error: Exception, model: str) -> EaselError:
-    """What botocore raised, in our words; says nothing of keys, signatures or prompts. Raises what is no error of a call."""
+def bucket_client(account: AwsAccount, endpoint: str | None) -> Any:
+    """A client of S3 with the account's own credentials, for its bucket at `endpoint`; None: AWS' own."""
+    return client(replace(account, endpoint=endpoint, authority=account.authority if endpoint else None), "s3")
+
+
+def explained(error: Exception, model: str, *, free: bool = False) -> EaselError:
+    """What botocore raised, in our words; says nothing of keys, signatures or prompts. Raises what is no error of a call.
+
+    Of a call that costs nothing (`free`) an answer that was lost is `Transient`.
+    """
+    found = _meant(error, model)
+    if free and isinstance(found, AmbiguousSubmit):
+        return Transient("AWS' answer was lost", where=model, found=found.found)
+    return found
+
+
+def _meant(error: Exception, model: str) -> EaselError:
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
@@ -155,8 +178,10 @@ _ERRORS: dict[str, tuple[type[EaselError], str, str]] = {
     "ModelTimeoutException": (AmbiguousSubmit, "the model took too long, and it may be billed", ""),
     "ValidationException": (InvalidInput, "AWS takes no such request", ""),
     "ValidationError": (InvalidInput, "AWS takes no such request", ""),
+    "ConflictException": (BackendFault, "AWS knows the call's token from another call", ""),
+    "NoSuchBucket": (EnvironmentFault, "there is no such bucket", "Check spec.bucket of the Provider"),
 }
-"""What AWS' own codes mean to us, by botocore's service models of bedrock-runtime and sagemaker-runtime."""
+"""What AWS' own codes mean to us, by botocore's service models of bedrock-runtime, sagemaker-runtime and s3."""
 
 
 def _answered(response: Mapping[str, Any], model: str) -> EaselError:
@@ -165,17 +190,25 @@ def _answered(response: Mapping[str, Any], model: str) -> EaselError:
     if code in _REFUSED or status in (401, 403):
         fix = "Check the key and what its policy allows"
         return AuthConfig("AWS refused the credentials", where="spec.credentials", found=code, fix=fix)
-    if code == "ValidationException" and _BLOCKED.search(message):
+    if code == "ValidationException" and blocked(message):
         return ContentBlocked("a safety policy of the provider refused it", where=model, found=code)
+    if code == "ValidationError" and _NO_ENDPOINT.search(message):
+        fix = "Check spec.offers[].deployment of the Provider"
+        return ModelRetired("there is no such endpoint in this region", where=model, found=code, fix=fix)
     if code in _ERRORS:
         kind, what, fix = _ERRORS[code]
         return kind(what, where=model, found=code, fix=fix)
-    if status == TOO_MANY:
+    if status == TOO_MANY or code in _SLOW:
         wait = _seconds(metadata.get("HTTPHeaders", {}))
         return Throttled("AWS asks to slow down", where=model, found=code or str(status), retry_after=wait)
     if status >= 500:
         return Transient("AWS failed", where=model, found=code or str(status))
     return BackendFault("AWS refused the request", where=model, found=f"{code} (HTTP {status})")
+
+
+def blocked(message: str) -> bool:
+    """Whether a message says that a safety policy refused it."""
+    return _BLOCKED.search(message) is not None
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
