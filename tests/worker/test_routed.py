@@ -140,6 +140,29 @@ def test_workers_together_never_spend_more_than_a_provider_may(routed: Routed) -
     assert routed.reserved() == []
 
 
+def test_of_a_thousand_items_as_many_are_paid_as_there_is_money_for(routed: Routed) -> None:
+    """Ten workers at once, sixteen items each in flight: room for a hundred, and a hundred are made."""
+    routed.provider(spend={"perDay": "4.03"}, limits={"maxConcurrent": 16})
+    more = {"failurePolicy": "KeepPartial", "maxAttempts": 1}
+    jobs = [routed.job(f"crowd-{number}", items=100, **more) for number in range(10)]
+    workers = [routed.pods.start(job, **routed.environment()) for job in jobs]
+    logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert not any("Traceback" in log for log in logs), logs
+    assert len(routed.aws.paid) == 100
+    assert routed.spent_cents() == 100 * CENTS
+    assert routed.reserved() == []
+    items = [item for number in range(10) for item in routed.manifest(f"crowd-{number}")]
+    assert sum(item["state"] == "Succeeded" for item in items) == 100
+    assert {item["error"]["reason"] for item in items if item["state"] == "Failed"} == {"BudgetSpent"}
+
+
+def test_a_thousand_items_of_one_job_pay_its_budget_and_no_more(routed: Routed) -> None:
+    more = {"failurePolicy": "KeepPartial", "maxAttempts": 1, "budget": {"max": "4.03"}}
+    _, log = routed.run(routed.job("grand", items=1000, **more))
+    assert len(routed.aws.paid) == 100, log
+    assert routed.spent_cents() == 100 * CENTS
+
+
 def test_a_killed_worker_never_has_an_item_paid_for_twice(routed: Routed, eventually: Callable[..., None]) -> None:
     job = routed.job("killed", items=6, failurePolicy="KeepPartial")
     routed.aws.gate.clear()
