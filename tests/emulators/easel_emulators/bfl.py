@@ -261,6 +261,8 @@ def opened(encoded: str) -> Image.Image:
 def shape(body: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn for a request."""
     asked = {name: body[name] for name in ("prompt", "width", "height", "aspect_ratio") if name in body}
+    if "input_image" in body and "width" not in body and "aspect_ratio" not in body:
+        asked["width"], asked["height"] = opened(body["input_image"]).size
     if "image" in body:
         width, height = opened(body["image"]).size
         asked["width"] = width + body.get("left", 0) + body.get("right", 0)
