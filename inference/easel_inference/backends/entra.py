@@ -22,6 +22,7 @@ MACHINE_LEARNING = "https://ml.azure.com/.default"
 INJECTED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 """What the webhook of Azure Workload Identity gives to a pod whose service account has an identity, beside AZURE_AUTHORITY_HOST."""
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
+TOO_MANY = 429
 
 
 def tokens(setup: Setup, scope: str) -> Callable[[], str]:
@@ -89,7 +90,7 @@ def _explained(error: Exception) -> EaselError:
     from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
     cause = error.__cause__ if isinstance(error.__cause__, AzureError) else error
-    answer = getattr(error, "response", None)
+    status = _status(error)
     match cause:
         case ServiceRequestError() if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return EnvironmentFault(
@@ -100,13 +101,20 @@ def _explained(error: Exception) -> EaselError:
             )
         case ServiceRequestError() | ServiceResponseError():
             return Transient("Entra ID cannot be reached", where="spec.credentials", found=type(cause).__name__)
-        case AzureError() if answer is not None and (answer.status_code == 429 or answer.status_code >= 500):
-            return Transient("Entra ID failed", where="spec.credentials", found=f"HTTP {answer.status_code}")
+        case AzureError() if status == TOO_MANY or status >= 500:
+            return Transient("Entra ID failed", where="spec.credentials", found=f"HTTP {status}")
         case AzureError() | ValueError() | OSError():
             code = re.search(r"\bAADSTS[0-9]+", str(error))  # the rest of the text may name anything
             return _refused(code[0] if code else type(cause).__name__)
         case _:
             raise error
+
+
+def _status(error: Exception) -> int:
+    """Of the last answer; 0 without one. msal's own error has it in its text alone."""
+    answer = getattr(error, "response", None)
+    told = re.search(r"HTTP Error: ([0-9]{3})$", str(error))
+    return int(answer.status_code) if answer is not None else int(told[1]) if told else 0
 
 
 def _refused(found: str) -> AuthConfig:
