@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
-from easel_api.offers import Event, Offer, Price, State, Unit
+from easel_api.offers import Event, Offer, Price, PriceRow, State, Unit
 from easel_api.tasks import Task
 
 from .loading import Row, Surface
@@ -18,6 +18,8 @@ _UNITS = {
     Unit.MILLION_TOKENS: "million tokens",
     Unit.COMPUTE_SECOND: "second of its machine",
 }
+_MILLION = Decimal(1_000_000)
+_CENT_OF_A_CENT = Decimal("0.0001")
 _ORDER = (State.ACTIVE, State.RETIRING, State.RETIRED)
 
 
@@ -80,15 +82,23 @@ def _price(row: Price) -> str:
         value if isinstance(value, str) else ("with sound" if value else "silent") for value in row.conditions.values()
     )
     currency = "$" if row.currency == "USD" else f"{row.currency} "
+    cost, unit = _cost(row), "result, by its tokens" if row.tokens else _UNITS[row.per]
     # Cents where there are no fewer: $0.40 and not $0.4.
-    amount = max(row.amount, row.amount.quantize(Decimal("0.01")), key=lambda each: -int(each.as_tuple().exponent))
-    return f"{currency}{amount} per {_UNITS[row.per]}" + (f" ({conditions})" if conditions else "")
+    amount = max(cost, cost.quantize(Decimal("0.01")), key=lambda each: -int(each.as_tuple().exponent))
+    return f"{currency}{amount} per {unit}" + (f" ({conditions})" if conditions else "")
 
 
-def _least(rows: Iterable[Price]) -> Decimal:
-    """What orders rows; a price by tokens is not known before the call, and goes behind every known one."""
-    known = [row.amount for row in rows if row.per in (Unit.IMAGE, Unit.SECOND)]
-    return min(known, default=Decimal("Infinity"))
+def _cost(row: PriceRow) -> Decimal:
+    """Of one unit; of one result where its tokens are known."""
+    if row.tokens is None:
+        return row.amount
+    return (row.amount * row.tokens / _MILLION).quantize(_CENT_OF_A_CENT, rounding=ROUND_UP)
+
+
+def _least(rows: Sequence[PriceRow]) -> Decimal:
+    """What orders rows; one by tokens of which nobody knows how many goes behind all that are known, and before those without any price."""
+    known = [_cost(row) for row in rows if row.tokens or row.per in (Unit.IMAGE, Unit.SECOND)]
+    return min(known, default=_MILLION if rows else Decimal("Infinity"))
 
 
 def _sizes(row: Row) -> str:

@@ -82,6 +82,9 @@ def test_prices_are_exact_and_unknown_is_not_nothing() -> None:
     assert sum(row.amount for row in dear.prices) == Decimal("0.70")
     assert prices(dear.prices) == "$0.10 per image; $0.60 per second (4k silent)"
     assert prices([]) == "unknown"
+    tokens = price(amount="30", per="MillionTokens")
+    known = offer(prices=[tokens, tokens | {"tokens": 7024, "size": "1K"}])
+    assert prices(known.prices) == "$30.00 per million tokens; $0.2108 per result, by its tokens (1K)"
 
 
 @pytest.mark.parametrize(
@@ -126,8 +129,10 @@ def test_the_cheaper_goes_first_and_who_retires_behind_all_that_stay() -> None:
     states = [line.state for line in found]
     assert states == sorted(states, key=lambda each: each != "served")
     served = [line for line in found if line.state == "served"]
-    assert served[0].prices == "$0.03 per image"
-    assert served[-1].prices == "unknown"
+    priced = [line.prices for line in served]
+    assert priced[0].startswith("$0.0059 per result, by its tokens (1K Draft)")
+    assert priced.index("$0.03 per image") < priced.index("$30.00 per million tokens"), "known before the call"
+    assert priced[-1] == "unknown" or "unknown" not in priced
 
 
 def test_golden_page() -> None:
