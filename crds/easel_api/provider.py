@@ -142,11 +142,15 @@ class RateLimits(ApiModel):
     """How much the account takes."""
 
     requests_per_minute: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Calls in a minute, of each job. Default: no limit.")
+        int | None, Field(ge=1, le=100_000, description="Calls in a minute, of all jobs together. Default: no limit.")
     ] = None
     max_concurrent: Annotated[
         int,
-        Field(ge=1, le=16, description="Calls at once, of each job; a worker makes no more than 16 items at a time."),
+        Field(
+            ge=1,
+            le=1024,
+            description="Calls at once, of all jobs together; a worker makes no more than 16 items at a time.",
+        ),
     ] = 8
 
 
@@ -274,8 +278,16 @@ class Spend(ApiModel):
     ] = []
 
 
+class Rest(ApiModel):
+    """An offer that workers leave alone for a while: it asked for that, or failed too often."""
+
+    model: Annotated[str, Field(max_length=128, description="Its id.")]
+    until: Annotated[str, Field(max_length=32, description="When it may be asked again, in UTC.")]
+    reason: Annotated[str, Field(max_length=64, description="The last error.")]
+
+
 class ProviderStatus(ApiModel):
-    """The observed state; `spend` is the workers', the rest the operator's."""
+    """The observed state; `spend` and `rests` are the workers', all else the operator's."""
 
     observed_generation: Annotated[int, Field(ge=0, description="metadata.generation that this status is about.")] = 0
     conditions: Annotated[
@@ -287,6 +299,11 @@ class ProviderStatus(ApiModel):
         Field(max_length=MAX_OFFERS, description="What is known of each offer today."),
     ] = []
     spend: Annotated[Spend | None, Field(description="What was spent, and what may be about to be.")] = None
+    rests: Annotated[
+        list[Rest],
+        ListMap(("model",)),
+        Field(max_length=MAX_OFFERS, description="Offers that workers leave alone for a while."),
+    ] = []
 
 
 class Provider(ApiModel):

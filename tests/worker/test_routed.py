@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,28 @@ def test_the_next_provider_takes_what_the_first_one_cannot(routed: Routed, tmp_p
         assert found["status"]["spend"]["day"]["amount"] == "0.12"
         assert "day" not in routed.ledger
         assert KEY not in log
+
+
+def test_what_one_worker_was_told_all_workers_heed(routed: Routed, eventually: Callable[..., None]) -> None:
+    """A provider asks the first job to wait; the second one makes no call before that is over."""
+    seconds = 8
+    routed.aws.next.append(Fault("ThrottlingException", **{"Retry-After": str(seconds)}))
+    first = routed.pods.start(routed.job("told", items=1), **routed.environment())
+    eventually(lambda: len(routed.aws.calls) == 1, "the first call")
+    began = time.monotonic()
+
+    def rests() -> list[dict[str, str]]:
+        found = routed.pods.kubectl("get", "provider", "bedrock-west", "-n", NAMESPACE, "-o", "json")
+        return list(json.loads(found).get("status", {}).get("rests", []))
+
+    eventually(lambda: [(each["model"], each["reason"]) for each in rests()] == [(CORE, "Throttled")], "it is told")
+    second = routed.pods.start(routed.job("hears", items=1), **routed.environment())
+    eventually(lambda: len(routed.aws.calls) > 1, "another call")
+    assert time.monotonic() - began > seconds - 1.5
+    for worker in (first, second):
+        _, log = worker.communicate(timeout=60)
+        assert worker.returncode == 0, log
+    assert len(routed.aws.paid) == 2
 
 
 def test_a_job_that_has_failed_buys_nothing_more(routed: Routed) -> None:

@@ -6,25 +6,28 @@ time and settles several at once, so that a thousand items are not two thousand 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from pydantic import ValidationError
 
 from easel_api import API_VERSION, GROUP, VERSION
 from easel_api.errors import BudgetSpent, Cancelled, EaselError, EnvironmentFault, InvalidInput, Transient
-from easel_api.provider import KIND, Account, Provider, Spend
+from easel_api.provider import KIND, Account, Provider, Rest, Spend
 from easel_api.spend import NOTHING, account_of, booked
 
 from .access import MERGE, Api, Conflict
-from .wallet import LedgerAway
+from .wallet import LedgerAway, Share
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +35,14 @@ AT_ONCE = 16
 """Items that are reserved for together: as many as a worker makes at a time."""
 TRIES = 60
 """Of a change that others are faster with each time; half a minute together."""
+
+
+KNOWN_SECONDS = 3.0
+"""How old what is known of other workers may be."""
+TOLD_SECONDS = 1.0
+"""A rest that is longer by less than that is not told again."""
+TELLS = 5
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,9 @@ class Purse:
         self._paid = NOTHING
         """All that the job has paid here."""
         self._booked = False
+        self._seen: Provider | None = None
+        self._seen_at = float("-inf")
+        self._looking = threading.Lock()
 
     def __enter__(self) -> Purse:
         return self
@@ -132,6 +146,50 @@ class Purse:
             self._paid += cost
             self._free += max(price - cost, NOTHING)
 
+    def share(self) -> Share:
+        """This worker's part of the Provider's limits: of the jobs that have reserved money it is the so-many-th."""
+        known = self._known()
+        spend = (known.status.spend if known else None) or Spend()
+        holders = {account.holder for account in spend.accounts if account.reserved} | {self._holder.holder}
+        return Share(sorted(holders).index(self._holder.holder), len(holders))
+
+    def rests(self, model: str) -> float:
+        """For how many seconds more a worker says that a model is to be left alone."""
+        known = self._known()
+        until = next((each.until for each in (known.status.rests if known else ()) if each.model == model), None)
+        return 0.0 if until is None else _seconds_until(until)
+
+    def tell(self, model: str, seconds: float, reason: str) -> None:
+        """Has all workers leave a model alone for so long; when that cannot be written, each finds out by itself."""
+        if self.rests(model) >= seconds - TOLD_SECONDS:
+            return
+        until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime(TIME)
+        told = Rest(model=model, until=until, reason=reason)
+        try:
+            for _ in range(TELLS):
+                provider = self._read()
+                rests = [
+                    each for each in provider.status.rests if each.model != model and _seconds_until(each.until) > 0
+                ]
+                try:
+                    self._write(
+                        provider, {"rests": [each.model_dump(mode="json", by_alias=True) for each in (*rests, told)]}
+                    )
+                except Conflict:
+                    continue
+                return
+        except EaselError as error:
+            _log.info("%s: other workers were not told that %s rests: %s", self._name, model, error.reason)
+
+    def _known(self) -> Provider | None:
+        """The Provider as it was some seconds ago; older, or None, where the API server is away."""
+        with self._looking:
+            if time.monotonic() - self._seen_at > KNOWN_SECONDS:
+                self._seen_at = time.monotonic()
+                with contextlib.suppress(EaselError, ValidationError):  # asked once: a call does not wait for it
+                    self._seen = Provider.model_validate_json(self._api.answer("GET", self._name.path, str(self._name)))
+            return self._seen
+
     def _reserve(self, price: Decimal, calls: int) -> None:
         limits: str | None = ""
         while calls:
@@ -166,7 +224,8 @@ class Purse:
             if after is None:
                 return _limits(provider)
             try:
-                self._write(provider, after)
+                spend = after.model_dump(mode="json", by_alias=True, exclude_none=True)
+                self._write(provider, {"spend": spend})
             except Transient as error:
                 # Somebody was faster, or nobody knows whether it was written: what it says is whole, and is said again.
                 level = logging.DEBUG if isinstance(error, Conflict) else logging.INFO
@@ -181,21 +240,30 @@ class Purse:
 
     def _read(self) -> Provider:
         try:
-            return read_provider(self._api, self._name)
+            self._seen, self._seen_at = read_provider(self._api, self._name), time.monotonic()
         except EnvironmentFault as error:
             raise LedgerAway(
                 "the Provider's ledger cannot be read", where=str(self._name), found=error.found
             ) from error
+        return self._seen
 
-    def _write(self, provider: Provider, spend: Spend) -> None:
+    def _write(self, provider: Provider, status: dict[str, Any]) -> None:
         body = {
             "apiVersion": API_VERSION,
             "kind": KIND.kind,
             "metadata": {"resourceVersion": provider.metadata.resource_version},
-            "status": {"spend": spend.model_dump(mode="json", by_alias=True, exclude_none=True)},
+            "status": status,
         }
         path = f"{self._name.path}/status?fieldManager=easel-worker"
         self._api.answer("PATCH", path, str(self._name), json.dumps(body).encode(), MERGE)
+
+
+def _seconds_until(moment: str) -> float:
+    """From now; by the clock of this machine, which may be seconds off that of the worker that wrote it."""
+    try:
+        return (datetime.strptime(moment, TIME).replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+    except ValueError:
+        return 0.0
 
 
 def _limits(provider: Provider) -> str:

@@ -6,13 +6,12 @@ asked for again, whoever takes the job over.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -33,6 +32,7 @@ from easel_inference.routing.decision import Decision, Fallback, Now, decide
 from easel_inference.routing.plan import Candidate, Plan
 from easel_inference.routing.request import Resolved
 
+from .turns import Turns
 from .wallet import BILLED, NONE, LedgerAway, Wallet
 
 _log = logging.getLogger(__name__)
@@ -67,25 +67,6 @@ class _State:
     queued_at: float = float("-inf")
     mend: EaselError | None = None
     """What a person must mend before it is of use again."""
-    calls: threading.Semaphore | None = None
-    pace: Pace | None = None
-
-
-class Pace:
-    """So many calls in a minute, evenly."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._every, self._next = 60.0 / per_minute, 0.0
-        self._lock = threading.Lock()
-
-    def wait(self, attempt: _Attempt) -> None:
-        """Until the next call may be made; `Cancelled` when the job ends first."""
-        with self._lock:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + self._every
-        while (left := turn - time.monotonic()) > 0:
-            attempt.check()
-            attempt.stop.wait(min(left, LOOK_AGAIN_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +117,11 @@ class RoutedBackend:
         self._clients: dict[str, Backend] = {}
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        paces = {cloud.provider: Pace(cloud.per_minute) for cloud in clouds.values() if cloud.per_minute}
-        calls = {cloud.provider: threading.Semaphore(cloud.max_concurrent) for cloud in clouds.values()}
-        self._states = {each.name: _State() for each in plan.candidates}
-        for name, cloud in clouds.items():
-            self._states[name] = _State(calls=calls[cloud.provider], pace=paces.get(cloud.provider))
+        self._states = {name: _State() for name in (*(each.name for each in plan.candidates), *clouds)}
+        self._turns = {
+            cloud.provider: Turns(cloud.max_concurrent, cloud.per_minute, wallet.purses[cloud.provider].share)
+            for cloud in clouds.values()
+        }
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. An attempt ends when no other backend may have it."""
@@ -224,6 +205,7 @@ class RoutedBackend:
             with self._lock:
                 state.breaker = state.breaker.failed(error.reason, time.monotonic(), wait)
                 state.mend = error if error.reason in AT_ONCE else None
+            self._tell(chosen, state.breaker)
             raise
         now = time.monotonic()
         with self._lock:
@@ -237,7 +219,8 @@ class RoutedBackend:
     def _bought(self, chosen: Candidate, attempt: _Attempt) -> Result:
         cloud, price = self.clouds[chosen.name], chosen.price if chosen.price is not None else NONE
         client = self._client(chosen.name)
-        with self._turn(chosen.name, attempt):
+        with self._turns[cloud.provider].one(attempt.check):
+            self._heed(chosen)
             self.wallet.take(cloud.provider, price, max(0, self._left))
             told = "" if chosen.price is None else in_words(price)
             try:
@@ -253,6 +236,20 @@ class RoutedBackend:
                 attempt.on_event,
             )
         return self._paid(chosen, result)
+
+    def _heed(self, chosen: Candidate) -> None:
+        """Leaves a model alone that another worker was asked to leave alone."""
+        provider, _, model = chosen.name.partition("/")
+        left = self.wallet.purses[provider].rests(model)
+        if left > 0:
+            raise Throttled("another worker was told to wait", where=chosen.name, retry_after=left)
+
+    def _tell(self, chosen: Candidate, breaker: Breaker) -> None:
+        """Has other workers leave it alone, too. What a person must mend each finds out by itself, since it may be mended by now."""
+        left = max(breaker.open_until, breaker.paused_until) - time.monotonic()
+        if left > 0 and not chosen.own and breaker.reason not in AT_ONCE:
+            provider, _, model = chosen.name.partition("/")
+            self.wallet.purses[provider].tell(model, left, breaker.reason or Throttled.reason)
 
     def _paid(self, chosen: Candidate, result: Result) -> Result:
         cost = chosen.price if result.billed is None else result.billed
@@ -317,21 +314,6 @@ class RoutedBackend:
             if name not in self._clients:
                 self._clients[name] = self.clouds[name].client()
             return self._clients[name]
-
-    @contextlib.contextmanager
-    def _turn(self, name: str, attempt: _Attempt) -> Iterator[None]:
-        """One of the calls that are allowed at once, at the pace that is allowed; `Cancelled` when the job ends first."""
-        state = self._states[name]
-        assert state.calls is not None  # noqa: S101 - every Provider's has them
-        while not state.calls.acquire(timeout=0.5):
-            attempt.check()
-        try:
-            if state.pace:
-                state.pace.wait(attempt)
-            attempt.check()
-            yield
-        finally:
-            state.calls.release()
 
 
 def _rest_of(breaker: Breaker, now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
@@ -20,6 +21,18 @@ class LedgerAway(Transient):
     """The API server keeps the ledger, and is away; never leaves `jobs`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of a Provider's limits is this worker's: it is the `place`-th, from 0, `of` so many that buy there."""
+
+    place: int = 0
+    of: int = 1
+
+    def part(self, limit: int) -> int:
+        """Of a number of calls at once: the parts of all workers add up to it, so that some may be 0."""
+        return limit // self.of + (self.place < limit % self.of)
+
+
 class Money(Protocol):
     """The money of a job at one Provider: `purses.Purse`."""
 
@@ -29,6 +42,18 @@ class Money(Protocol):
 
     def settle(self, price: Decimal, cost: Decimal) -> None:
         """A call has ended for which `price` was taken: `cost` was or may have been paid for it, which may be nothing."""
+        ...
+
+    def share(self) -> Share:
+        """This worker's part of the Provider's limits, as it was a few seconds ago."""
+        ...
+
+    def rests(self, model: str) -> float:
+        """For how many seconds more another worker says that a model is to be left alone; 0: it is not."""
+        ...
+
+    def tell(self, model: str, seconds: float, reason: str) -> None:
+        """Has all workers leave a model alone for so long; never raises."""
         ...
 
 

@@ -25,7 +25,7 @@ from easel_api.tasks import Task
 from easel_inference.backends.base import OnEvent, Result
 from easel_inference.generation import Finished, GenerationRequest, Inputs
 from easel_inference.jobs.routed import Cloud, OwnModel, RoutedBackend
-from easel_inference.jobs.wallet import Wallet
+from easel_inference.jobs.wallet import Share, Wallet
 from easel_inference.routing import breaker
 from easel_inference.routing.decision import Fallback
 from easel_inference.routing.plan import Candidate, Plan
@@ -66,6 +66,15 @@ class Purse:
 
     def settle(self, price: Decimal, cost: Decimal) -> None:
         self.paid += cost
+
+    def share(self) -> Share:
+        return Share()
+
+    def rests(self, model: str) -> float:
+        return 0.0
+
+    def tell(self, model: str, seconds: float, reason: str) -> None:
+        pass
 
 
 @dataclass
