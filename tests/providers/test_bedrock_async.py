@@ -123,6 +123,7 @@ def test_a_clip_is_asked_for_in_the_models_own_words_and_fetched_from_the_bucket
     assert heard.handles[-1] in service.made
     finished = result.finished
     assert (finished.media_type, finished.frames, finished.fps) == ("video/mp4", 40, 8)
+    assert (finished.width, finished.height) == (228, 128)
     assert (finished.model_digest, finished.device) == (f"bedrock/{RAY}", "Amazon Bedrock, us-west-2")
     assert result.payload == service.bucket.get(service.key(service.made[heard.handles[-1]]))
 

@@ -34,7 +34,7 @@ class AccountBucket:
         data: bytes = self.client.get_object(Bucket=NAME, Key=key)["Body"].read()
         return data
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         return [each["Key"] for each in self.client.list_objects_v2(Bucket=NAME).get("Contents", [])]
 
 

@@ -40,6 +40,8 @@ DATA = get_session().get_service_data("bedrock-runtime")
 START_SHAPE = Described(DATA, "bedrock-runtime").operation_model("StartAsyncInvoke").input_shape
 PAGE = 2
 """Calls on a page of the list; few, so that a client must turn it."""
+LINES = 128
+"""Pixels of a clip's shorter side here."""
 PICTURE = {
     "type": "object",
     "required": ["type", "source"],
@@ -80,6 +82,12 @@ PRICES = {"540p": Decimal("0.75"), "720p": Decimal("1.50")}
 """In US dollars for a second."""
 BLOCKED_LATE = "This request has been blocked by our content filters. Please adjust the prompt and try again."
 BLOCKED_RESULT = "The generated video has been blocked by our content filters."
+
+
+def size_of(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of a clip, in pixels: of the shape that was asked for, and smaller."""
+    wide, high = (int(side) for side in body.get("aspect_ratio", "16:9").split(":"))
+    return 2 * round(LINES * wide / min(wide, high) / 2), 2 * round(LINES * high / min(wide, high) / 2)
 
 
 @dataclass
@@ -125,7 +133,8 @@ class BedrockAsync(Emulator):
         if then not in ("failed", "blocked late"):
             self.bill(call.model, PRICES[body.get("resolution", "540p")] * seconds)
             if then != "empty":
-                asked = body | {"output_format": "mp4", "seconds": seconds}
+                width, height = size_of(body)
+                asked = body | {"output_format": "mp4", "seconds": seconds, "width": width, "height": height}
                 self.bucket.put(self.key(call), spoiled(then, self.draw(asked)), "video/mp4")
         self.made[arn] = call
         if then == "slow":
