@@ -64,8 +64,8 @@ class Remote(Protocol):
     provider: str
     """Of the manifest, as `Runway`."""
 
-    def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
-        """Makes the paid call, once, and returns its handle.
+    def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str | Made:
+        """Makes the paid call, once, and returns its handle, or what was made where the answer came at once.
 
         `request.id` is unique to the call, for APIs that take a token of one's own. A family that finds a call again by that
         token announces it as a handle before it calls. Errors say what became of the money, as those of `Backend.generate`.
@@ -102,9 +102,12 @@ class Polled:
         if stop.is_set():
             raise Cancelled("stopped on request")
         on_event(Message(Accepted()))
-        handle = self._remote.submit(request, inputs, lambda known: on_event(Message(Handed(handle=known))))
-        on_event(Message(Handed(handle=handle)))
-        return self.resume(handle, request, on_event, stop)
+        began = time.monotonic()
+        found = self._remote.submit(request, inputs, lambda known: on_event(Message(Handed(handle=known))))
+        if isinstance(found, Made):
+            return self._result(found, request, began)
+        on_event(Message(Handed(handle=found)))
+        return self.resume(found, request, on_event, stop)
 
     def resume(self, handle: str, request: GenerationRequest, on_event: OnEvent, stop: threading.Event) -> Result:
         """Waits for the result of a call; see `Resumable`."""
@@ -114,16 +117,7 @@ class Polled:
             if isinstance(found, Ended):
                 raise found.error
             if isinstance(found, Made):
-                result = delivered(
-                    self._name,
-                    request,
-                    found.data,
-                    model=self._remote.model,
-                    provider=self._remote.provider,
-                    seconds=time.monotonic() - began,
-                    seed=found.seed,
-                )
-                return replace(result, billed=found.cost)
+                return self._result(found, request, began)
             if found.percent is not None:
                 on_event(Message(StepDone(step=min(found.percent, PERCENT), steps=PERCENT)))
             if time.monotonic() - began > self._pace.patience:
@@ -137,13 +131,25 @@ class Polled:
                 raise StillOut("stopped on request; the provider goes on", where=self._remote.model)
             wait = min(wait * GROWTH, self._pace.longest)
 
+    def _result(self, made: Made, request: GenerationRequest, began: float) -> Result:
+        result = delivered(
+            self._name,
+            request,
+            made.data,
+            model=self._remote.model,
+            provider=self._remote.provider,
+            seconds=time.monotonic() - began,
+            seed=made.seed,
+        )
+        return replace(result, billed=made.cost)
+
     def _look(self, handle: str) -> tuple[Unfinished | Made | Ended, float]:
         """What is known, and how long the provider asks to be left alone, in seconds."""
         try:
             return self._fresh(handle), 0.0
         except Throttled as error:
             return Unfinished(), min(error.retry_after or 0.0, LONGEST_REST_SECONDS)
-        except Transient as error:
+        except (Transient, AmbiguousSubmit) as error:  # of the question, which is free
             _log.info("%s: asked again: %s", self._remote.model, error.reason)
             return Unfinished(), 0.0
         except BilledBadOutput:
