@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import urllib3
 
 from easel_api.errors import (
+    AmbiguousSubmit,
     AuthConfig,
     BackendFault,
     BilledBadOutput,
@@ -34,6 +34,7 @@ from easel_inference.backends.base import Expired, answer_lost, certificate_untr
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
 LARGEST_ANSWER = 150 * 2**20
 """Bytes: a file of the largest size, in base64."""
+HTTPS = 443
 GONE = frozenset({401, 403, 404, 410})
 """What an address says behind its time."""
 
@@ -121,8 +122,12 @@ class Rest:
 
     def owns(self, url: str) -> bool:
         """Whether a URL is of this API's own host, so that the key may go there."""
-        there, own = urlsplit(url), urlsplit(self._base)
-        return (there.scheme, there.hostname, there.port) == (own.scheme, own.hostname, own.port)
+        there, own = address(url), address(self._base)
+        return (
+            there is not None
+            and own is not None
+            and ((there.host, there.port or HTTPS) == (own.host, own.port or HTTPS))
+        )
 
     def fetch(self, url: str, model: str) -> bytes:
         """A result that the provider says lies at `url`; without the key.
@@ -130,16 +135,15 @@ class Rest:
         Raises `Transient` for what may be tried again, `Expired` when it is no longer there, `BilledBadOutput` for an address that is
         neither the API's own nor public: a provider never has a result within the network of whoever asks.
         """
-        there = urlsplit(url)
-        if there.scheme != "https" or not there.hostname:
-            raise _elsewhere(self._name, model, f"a {there.scheme or 'relative'} URL")
+        there = address(url)
+        if there is None or there.host is None:
+            raise _elsewhere(self._name, model, "no https URL of a host")
         try:
             if self.owns(url):
                 answer = self._answer(self._http, "GET", url, None, {}, model)
             else:
-                path = urllib3.util.parse_url(url).request_uri
-                with self._public(there.hostname, there.port or 443, model) as http:
-                    answer = self._answer(http, "GET", path, None, {"Host": there.netloc}, model)
+                with self._public(there.host.strip("[]"), there.port or HTTPS, model) as http:
+                    answer = self._answer(http, "GET", there.request_uri, None, {"Host": there.netloc or ""}, model)
         except EaselError:
             raise
         except Exception as error:  # noqa: BLE001 - what is no error of a call is raised again
@@ -180,12 +184,23 @@ class Rest:
                 raise error
 
 
+def address(url: str) -> urllib3.util.Url | None:
+    """An https URL as the very library reads it that connects to it; None for one that another reader could take for another host."""
+    if not url.isascii() or not url.isprintable() or any(each in url for each in "\\ "):
+        return None
+    try:
+        found = urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationParseError:
+        return None
+    return found if found.scheme == "https" and found.host and found.auth is None else None
+
+
 def _elsewhere(name: str, model: str, found: str) -> BilledBadOutput:
     return BilledBadOutput(f"{name} names a result where none can be", where=model, found=found)
 
 
 def refused(name: str, answer: Answer, model: str) -> EaselError:
-    """What a status means that every API uses alike; the body, which may repeat the prompt, is not shown."""
+    """What a status of a paid call means that every API uses alike; the body, which may repeat the prompt, is not shown."""
     found = f"HTTP {answer.status}"
     match answer.status:
         case 401 | 403:
@@ -198,6 +213,13 @@ def refused(name: str, answer: Answer, model: str) -> EaselError:
             return InvalidInput(f"{name} takes no such request", where=model, found=found)
         case 429:
             return Throttled(f"{name} asks to slow down", where=model, found=found, retry_after=_seconds(answer))
+        case 504:
+            return AmbiguousSubmit(
+                f"{name} took too long, and it may be made and billed",
+                where=model,
+                found=found,
+                fix="Look at the account's usage before the item is asked for again",
+            )
         case status if status >= 500:
             return Transient(f"{name} failed", where=model, found=found)
         case _:
