@@ -56,7 +56,7 @@ crds: $(STAMP) ## Write the CRDs from the pydantic models
 
 golden: $(STAMP) ## Rewrite the golden files; read the diff before committing it
 	@EASEL_GOLDEN=write $(BIN)/pytest -q tests/unit tests/chart -k golden
-	@git diff --stat -- tests/golden docs/providers.md
+	@git diff --stat -- tests/golden docs/providers.md docs/faults.md
 
 pictures: $(STAMP) ## Draw the pictures of docs/tasks.md anew, by the examples through the real Triton
 	@mkdir -p docs/images/tasks
@@ -104,8 +104,9 @@ bench-scaling: $(STAMP) ## A day of jobs in fake time: GPU-hours and waits of ou
 bench-control-plane: $(STAMP) ## 1,000 models and 10,000 jobs on KWOK nodes: latency, writes, CPU and memory, beside a naive kopf operator
 	@$(BIN)/python benchmarks/control_plane/bench.py
 
-bench-routing: $(STAMP) ## decisions about who makes an item, in a second, with 200 offers
+bench-routing: $(STAMP) ## decisions about who makes an item in a second, and the memory of a worker with all providers
 	@$(BIN)/python benchmarks/routing/bench.py
+	@$(BIN)/python benchmarks/routing/memory.py
 
 clean: ## Remove the virtual environment and everything built in this folder
 	@rm -rf $(VENV) build dist easel-output
