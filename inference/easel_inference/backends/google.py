@@ -1,0 +1,215 @@
+"""What Google's model services have in common: who pays, a token that is good now, and what an error means.
+
+google-auth asks for the tokens and signs for them; it is used for nothing else, so that a paid call is sent once. A question for a token
+costs nothing, and whatever happens to it nothing was sent to the model. Errors have the shape of google.rpc.Status:
+`{error: {code, status, message, details}}`.
+
+By cloud.google.com (Agent Platform, generative AI pricing) only requests that end with 200 are charged; a 504 may be one of a gateway before a
+request that ends well, and counts as billed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from easel_api.errors import (
+    AuthConfig,
+    BadOutput,
+    ContentBlocked,
+    EaselError,
+    InvalidInput,
+    QuotaExhausted,
+    Throttled,
+    Transient,
+)
+from easel_api.offers import Unit
+from easel_inference.artifacts.headers import read_header
+from easel_inference.catalog.merging import offer_of
+from easel_inference.routing.price import CURRENCY, MILLION
+
+from . import rest
+from .base import Setup, certificate_untrusted
+from .rest import Answer, Rest
+
+NAME = "Google"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+KEY = "SERVICE_ACCOUNT_JSON"
+MULTI_REGIONS = ("us", "eu")
+SMALLEST = Decimal("0.000001")
+"""US dollars; what is billed is rounded up to it."""
+INT32 = 2**31 - 1
+
+BLOCKED = re.compile(
+    r"responsible ai|usage guidelines|safety (filter|polic|setting)|sensitive words|prohibited (use|content)"
+    r"|content polic|violates? .{0,40}polic|\b58061214\b",
+    re.IGNORECASE,
+)
+"""How messages of INVALID_ARGUMENT and of failed operations say that a policy held something back; there is no code for it."""
+_STATUS = re.compile(r"[A-Z_]{2,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleAccount:
+    """Who pays, and where it is asked."""
+
+    api: Rest
+    project: str
+    region: str
+
+    @property
+    def place(self) -> str:
+        """`projects/studio/locations/us-central1`."""
+        return f"projects/{self.project}/locations/{self.region}"
+
+
+def account(setup: Setup) -> GoogleAccount:
+    """The account of a Provider's service account key, or of the worker's own identity; `AuthConfig` for a key that is none."""
+    credentials, project = _service_account(setup) if setup.spec.credentials.secret_ref else _identity()
+    project = setup.spec.project or project
+    if not project:
+        raise AuthConfig(
+            "nobody says which project pays", where="spec.project", fix="Name the project of Google Cloud that pays"
+        )
+    region = setup.spec.region or ""
+    tokens = Tokens(credentials, setup.authority)
+    api = Rest(NAME, setup.spec.endpoint or host(region), tokens, setup.authority)
+    return GoogleAccount(api, project, region)
+
+
+def host(region: str) -> str:
+    """Where the models of a region are."""
+    if region == "global":
+        return "https://aiplatform.googleapis.com"
+    if region in MULTI_REGIONS:
+        return f"https://aiplatform.{region}.rep.googleapis.com"
+    return f"https://{region}-aiplatform.googleapis.com"
+
+
+class Tokens:
+    """Headers with a token that is good now. Safe for many threads."""
+
+    def __init__(self, credentials: Any, authority: str | None) -> None:
+        """`credentials` are google-auth's; `authority` is trusted beside the public ones, which Google's own token endpoint needs."""
+        import urllib3
+        from google.auth.transport.urllib3 import Request
+
+        trusted = ssl.create_default_context()
+        if authority is not None:
+            trusted.load_verify_locations(authority)
+        pool = urllib3.PoolManager(ssl_context=trusted, retries=False)
+        self._request = Request(pool)  # type: ignore[no-untyped-call] # google-auth comes without types
+        self._credentials, self._lock = credentials, threading.Lock()
+
+    def __call__(self) -> Mapping[str, str]:
+        """Raises `AuthConfig` when the credentials are refused, `Transient` or `EnvironmentFault` when nobody can be asked."""
+        with self._lock:
+            if not self._credentials.valid:
+                try:
+                    self._credentials.refresh(self._request)
+                except Exception as error:  # noqa: BLE001 - what is no error of a question for a token is raised again
+                    raise _untold(error) from None
+            return {"Authorization": f"Bearer {self._credentials.token}"}
+
+
+def _service_account(setup: Setup) -> tuple[Any, str]:
+    from google.oauth2.service_account import Credentials
+
+    kept = setup.file(KEY)
+    try:
+        told = json.loads(kept)
+        if not str(told["token_uri"]).startswith("https://") or not isinstance(told["client_email"], str):
+            raise ValueError("nobody, or a token endpoint without TLS")
+        made = Credentials.from_service_account_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call] # as above
+    except Exception:  # noqa: BLE001 - whatever the file holds, and it holds a private key
+        secret = setup.spec.credentials.secret_ref
+        raise AuthConfig(
+            f"the Secret's key {KEY} is {'no key of a service account' if kept else 'missing'}",
+            where="spec.credentials.secretRef",
+            found=f"Secret {secret.name if secret else ''}",
+            fix=f"Give the Secret a key {KEY} with the JSON that Google Cloud made for the service account",
+        ) from None
+    return made, str(told.get("project_id") or "")
+
+
+def _identity() -> tuple[Any, str]:
+    from google.auth.compute_engine import Credentials
+
+    return Credentials(scopes=[SCOPE]), ""  # type: ignore[no-untyped-call] # as above
+
+
+def _untold(error: Exception) -> EaselError:
+    """What google-auth raised, in our words; its text may hold an assertion. Raises what is no error of a question."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    if not isinstance(error, GoogleAuthError):
+        raise error
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return certificate_untrusted(error)
+    if isinstance(error, TransportError) or error.retryable:
+        return Transient("Google gives no token", where="spec.credentials", found=type(error).__name__)
+    return AuthConfig(
+        "Google gives no token",
+        where="spec.credentials",
+        found=type(error).__name__,
+        fix="Check the service account's key, or the worker's identity on GKE",
+    )
+
+
+def refused(answer: Answer, model: str) -> EaselError:
+    """What an answer other than 200 means; of its body the status alone is shown."""
+    told = answer.json().get("error")
+    told = told if isinstance(told, dict) else {}
+    said, message = str(told.get("status", "")), str(told.get("message", ""))
+    found = f"HTTP {answer.status}" + (f" {said}" if _STATUS.fullmatch(said) else "")
+    listed = told.get("details")
+    details = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    match answer.status:
+        case 400 if BLOCKED.search(message):
+            return ContentBlocked("a safety policy of the provider refused it", where=model, found=found)
+        case 403 if any(each.get("reason") == "BILLING_DISABLED" for each in details):
+            return QuotaExhausted(
+                "the project at Google does not pay", where="spec.project", found=found, fix="Enable its billing"
+            )
+    error = rest.refused(NAME, answer, model)
+    if isinstance(error, Throttled) and error.retry_after is None:
+        error.retry_after = next(filter(None, map(_delay, details)), None)
+    return error
+
+
+def _delay(detail: Mapping[str, Any]) -> float | None:
+    """Seconds of a google.rpc.RetryInfo, which Google sends in place of Retry-After."""
+    found = re.fullmatch(r"([0-9]{1,5}(?:[.][0-9]{1,9})?)s", str(detail.get("retryDelay", "")))
+    return float(found[1]) if found else None
+
+
+def token_price(setup: Setup) -> Decimal | None:
+    """What a million tokens of a result cost in US dollars; None: nobody says."""
+    offer = offer_of(setup.spec, setup.model)
+    rows = offer.prices if offer else ()
+    return max(
+        (row.amount for row in rows if row.per is Unit.MILLION_TOKENS and row.currency == CURRENCY), default=None
+    )
+
+
+def cost(tokens: int | None, price: Decimal | None) -> Decimal | None:
+    """In US dollars, of tokens at a price per million; None: nobody knows."""
+    if not tokens or price is None:
+        return None
+    return (price * tokens / MILLION).quantize(SMALLEST, rounding=ROUND_UP)
+
+
+def media_type(data: bytes | None, part: str) -> str:
+    """Of an input, which Google wants named."""
+    if data is None:
+        raise InvalidInput("the task needs it", where=f"spec.inputs.{part}", fix="Add it")
+    try:
+        return read_header(data).media_type
+    except BadOutput as error:
+        raise InvalidInput("neither a picture nor a clip", where=f"spec.inputs.{part}", found=error.found) from None
