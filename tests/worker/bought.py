@@ -58,7 +58,7 @@ class Shop:
     @property
     def name(self) -> str:
         """Of the Provider."""
-        return self.subject.family.lower()
+        return self.subject.title.lower().replace(", ", "-")
 
     def open(self) -> None:
         """Makes the Provider, its Secret's folder and the inputs of jobs."""

@@ -34,7 +34,7 @@ from easel_api.tasks import TAKES, Task
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.engine, pytest.mark.s3, pytest.mark.timeout(900)]
 
-SUBJECTS = {subject.family: subject for subject in subjects()}
+SUBJECTS = {subject.title: subject for subject in subjects()}
 AT_A_TIME = 6
 """Families; most of the time is spent waiting."""
 
@@ -64,7 +64,7 @@ def opened(
 
     @contextlib.contextmanager
     def open_shop(subject: Subject, draw: Draw | None = None) -> Iterator[Shop]:
-        folder = tmp_path_factory.mktemp(subject.family)
+        folder = tmp_path_factory.mktemp("shop")
         bucket = new_bucket()
         (folder / "credentials").mkdir()
         for name, value in bucket.environment.items():
@@ -107,7 +107,7 @@ def test_each_fault_ends_as_it_must_and_is_paid_once_at_most(
         if not isinstance(cell, Cell):
             wrong.append(f"{word}: {cell!r}")
             continue
-        print(f"{family:24} {word:18} {cell.reason or 'delivered':18} paid {cell.paid}, ledger ${cell.ledger}")
+        print(f"{family:26} {word:18} {cell.reason or 'delivered':18} paid {cell.paid}, ledger ${cell.ledger}")
         if Ends(cell.reason, cell.paid) != ends:
             wrong.append(f"{word}: {cell} where {ends} was said")
         if cell.ledger != cell.billed or cell.reserved or cell.paid > 1:
@@ -116,7 +116,8 @@ def test_each_fault_ends_as_it_must_and_is_paid_once_at_most(
 
 
 def test_every_family_has_an_emulator() -> None:
-    assert set(SUBJECTS) == set(WireFamily)
+    assert {subject.family for subject in SUBJECTS.values()} == set(WireFamily)
+    assert len(SUBJECTS) == len(subjects())
 
 
 @pytest.mark.parametrize("family", SUBJECTS)
@@ -148,6 +149,37 @@ def test_a_worker_that_is_killed_in_a_call_never_has_it_made_twice(
         assert shop.ledger() == shop.emulator.billed
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_worker_that_is_told_to_stop_has_the_provider_stop_what_nobody_will_ask_for(
+    cancelled: bool, opened: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    """A job that was cancelled; a worker that moves to another node leaves the call where it is, for the next one."""
+    subject = SUBJECTS["ReplicatePredictions"]
+    model = str(subject.offers[0]["model"])
+    with opened(subject) as shop:
+        shop.emulator.gate.clear()
+        name = f"{shop.name}-{'cancelled' if cancelled else 'stopped'}"
+        job = shop.jobs({name: subject.rows[model]})[name]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "easel_inference.jobs"],
+            env={**os.environ, **shop.environment(job, model)},
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: bool(shop.emulator.calls) and "remote" in shop.delivered(name), "the call is out")
+        if cancelled:
+            shop.kubectl("patch", "gen", name, "-n", NAMESPACE, "--type=merge", "-p", '{"spec":{"cancel":true}}')
+        worker.terminate()
+        assert worker.wait(30) == 128 + 15
+        assert len(shop.emulator.cancelled) == cancelled
+        assert shop.delivered(name)["state"] == "Submitted", "as it is known to be"
+        if not cancelled:
+            shop.emulator.gate.set()
+            assert shop.run(job, model) is None
+            assert shop.delivered(name)["state"] == "Succeeded"
+            assert shop.ledger() == shop.emulator.billed
+        assert len(shop.emulator.calls) == 1
+
+
 @pytest.fixture(scope="module")
 def drawing() -> Miniature:
     return Miniature()
@@ -176,7 +208,7 @@ def test_each_model_delivers_what_was_asked_for(
             path = tmp_path / f"{name}.png"
             middle_of(first_frame(data) if video else data).save(path)
             seen = judge_files([path], [item["prompt"]])
-            print(f"{family:24} {model:45} {row.task:18} ${item['cost']:8} {time.monotonic() - began:.1f} s")
+            print(f"{family:26} {model:45} {row.task:18} ${item['cost']:8} {time.monotonic() - began:.1f} s")
             if seen.share("product") < 1 or item["backend"] != f"{shop.name}/{model}":
                 wrong.append(f"{model}: {seen}")
         if shop.ledger() != shop.emulator.billed:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.encoding import encode
 
 WORDS = {
@@ -134,6 +135,12 @@ class Subject:
     """For each of `WORDS` that can happen to the family. What cannot is left out."""
     never: Mapping[str, str] = field(default_factory=dict)
     """Why each of the other words cannot happen."""
+
+    @property
+    def title(self) -> str:
+        """The family, and whether it is its clips that go through the faults: some families speak of them otherwise."""
+        clips = TAKES[Task(self.rows[str(self.offers[0]["model"])].task)].video
+        return f"{self.family}, clips" if clips else self.family
 
 
 def drawn(asked: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from easel_emulators.base import Subject
 
 
 def subjects() -> tuple[Subject, ...]:
-    """In the order of their names."""
+    """In the order of their titles, of which no two are the same."""
     modules = (import_module(f"easel_emulators.{each.name}") for each in pkgutil.iter_modules(easel_emulators.__path__))
     found = [subject for module in modules for subject in getattr(module, "SUBJECTS", ())]
-    return tuple(sorted(found, key=lambda subject: subject.family))
+    return tuple(sorted(found, key=lambda subject: subject.title))
