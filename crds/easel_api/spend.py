@@ -16,16 +16,19 @@ NOTHING = Decimal(0)
 
 def room(spend: Spend, limits: SpendLimits, today: date) -> Decimal | None:
     """What may still be reserved, below zero when more is than may be; None: there is no limit."""
-    reserved = sum((account.reserved for account in spend.accounts), NOTHING)
-    left = [
-        limit - _current(window, name).amount - reserved
-        for limit, window, name in (
-            (limits.per_day, spend.day, _day(today)),
-            (limits.per_month, spend.month, _month(today)),
-        )
-        if limit is not None
-    ]
-    return min(left, default=None)
+    held = reserved(spend)
+    windows = zip((limits.per_day, limits.per_month), spent(spend, today), strict=True)
+    return min((limit - amount - held for limit, amount in windows if limit is not None), default=None)
+
+
+def spent(spend: Spend, today: date) -> tuple[Decimal, Decimal]:
+    """What was paid today, and this month; of a window that is over nothing was."""
+    return _current(spend.day, _day(today)).amount, _current(spend.month, _month(today)).amount
+
+
+def reserved(spend: Spend) -> Decimal:
+    """What jobs may be about to pay for calls that are under way."""
+    return sum((account.reserved for account in spend.accounts), NOTHING)
 
 
 def booked(spend: Spend, limits: SpendLimits, job: Account, today: date) -> Spend | None:

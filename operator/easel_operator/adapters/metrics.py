@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
 
 from easel_api.generationjob import Phase
+from easel_operator.core.provider.spending import Spending
 from easel_operator.core.resources import Key
 from easel_operator.core.scaling.policy import Work
 from easel_operator.ports.metrics import Result
 
 
 class PrometheusMetrics:
-    """Implements `ports.metrics.Metrics`; `namespace` and `deployment` name models, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
+    """Implements `ports.metrics.Metrics`; `namespace` with `deployment` names models, with `provider` Providers, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -86,6 +88,36 @@ class PrometheusMetrics:
             registry=self.registry,
         )
 
+        of_provider = ["namespace", "provider"]
+        of_window = [*of_provider, "window"]
+        self._spent = Gauge(
+            "easel_provider_spend_dollars",
+            "What a Provider was paid in this day or month of UTC.",
+            of_window,
+            registry=self.registry,
+        )
+        self._limit = Gauge(
+            "easel_provider_spend_limit_dollars",
+            "What a Provider may be paid in a day or month, where it has a limit.",
+            of_window,
+            registry=self.registry,
+        )
+        self._reserved = Gauge(
+            "easel_provider_reserved_dollars",
+            "What jobs may be about to pay a Provider for calls that are under way.",
+            of_provider,
+            registry=self.registry,
+        )
+        self._least = Gauge(
+            "easel_provider_least_price_dollars",
+            "What a result of a Provider costs at least, of those whose price is known before the call.",
+            of_provider,
+            registry=self.registry,
+        )
+        self._accounts = Gauge(
+            "easel_provider_jobs", "Jobs whose account at a Provider is open.", of_provider, registry=self.registry
+        )
+
     def serve(self, port: int) -> int:
         """Serve `/metrics` from a thread of its own; the port, which is chosen when 0 is asked for."""
         server, _ = start_http_server(port, registry=self.registry)
@@ -144,6 +176,25 @@ class PrometheusMetrics:
         for metric in (self._items, self._backlog, self._requested):
             _drop(metric, (model.namespace, model.name))
 
+    def spending(self, provider: Key, spending: Spending) -> None:
+        """What a Provider's ledger says; a limit or a price that there is no more is not told."""
+        labels = (provider.namespace, provider.name)
+        for name, window in (("day", spending.day), ("month", spending.month)):
+            _tell(self._spent, (*labels, name), window.spent)
+            _tell(self._limit, (*labels, name), window.limit)
+        _tell(self._reserved, labels, spending.reserved)
+        _tell(self._least, labels, spending.least_price)
+        _tell(self._accounts, labels, spending.jobs)
+
+    def closed(self, provider: Key) -> None:
+        """A Provider is gone."""
+        labels = (provider.namespace, provider.name)
+        for metric in (self._spent, self._limit):
+            for name in ("day", "month"):
+                _drop(metric, (*labels, name))
+        for metric in (self._reserved, self._least, self._accounts):
+            _drop(metric, labels)
+
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase; a phase that nobody is in reads zero, and so does the wait when nobody waits."""
         self._wait.set(longest_wait)
@@ -157,6 +208,14 @@ class PrometheusMetrics:
         self._told.update(namespaces)
 
 
-def _drop(metric: Gauge | Counter, labels: tuple[str, str]) -> None:
+def _tell(metric: Gauge, labels: tuple[str, ...], number: Decimal | int | None) -> None:
+    """Amounts are exact up to here; Prometheus knows floats alone."""
+    if number is None:
+        _drop(metric, labels)
+    else:
+        metric.labels(*labels).set(float(number))
+
+
+def _drop(metric: Gauge | Counter, labels: tuple[str, ...]) -> None:
     with contextlib.suppress(KeyError):  # it was never there
         metric.remove(*labels)

@@ -10,6 +10,7 @@ from easel_api.errors import EaselError
 from .actions import Action
 from .admission import Seat
 from .configuration import Configuration
+from .provider.spending import Spending
 from .scaling.policy import Recommendation
 from .scaling.work import JobWork
 
@@ -62,6 +63,8 @@ class Decision:
     """What a job asks of the admission queue."""
     scaled: Scaled | None = None
     """Of a model whose number of replicas is ours to decide or to tell."""
+    spending: Spending | None = None
+    """What a Provider's ledger says; the shell tells metrics."""
 
     @property
     def settled(self) -> bool:

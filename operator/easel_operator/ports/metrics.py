@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+from easel_operator.core.provider.spending import Spending
 from easel_operator.core.resources import Key
 from easel_operator.core.scaling.policy import Work
 
@@ -43,6 +44,12 @@ class Metrics(Protocol):
 
     def forget(self, model: Key) -> None:
         """A model is gone, or another leader's."""
+
+    def spending(self, provider: Key, spending: Spending) -> None:
+        """What a Provider's ledger says."""
+
+    def closed(self, provider: Key) -> None:
+        """A Provider is gone."""
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase, and the age in seconds of the oldest one that has not begun."""

@@ -184,6 +184,10 @@ class Operator:
                 self._measuring.ask_soon()
             return False
         if key.resource == PROVIDERS:
+            if decision and decision.spending:
+                self._metrics.spending(key, decision.spending)
+            else:
+                self._metrics.closed(key)
             return False
         if model := self._demands.put(key, decision.work) if decision else self._demands.ended(key):
             self._queue.add(model)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from operating.clock import Clock
 from operating.place import Place
-from operating.process import until
+from operating.process import OperatorProcess, until
+
+from conftest import Start
 
 pytestmark = pytest.mark.apiserver
 
@@ -149,3 +155,71 @@ def test_the_account_of_a_job_that_is_gone_is_closed(working: Place) -> None:
     working("delete", "gen", "gone")
     until(lambda: not ledger().get("accounts"), "the account is closed", 60)
     assert (ledger()["day"]["amount"], ledger()["month"]["amount"]) == ("0.2", "0.2")
+
+
+def gauges(operator: OperatorProcess) -> dict[str, float]:
+    """What the operator says of Providers: by metric, provider and window."""
+    lines = [line.rpartition(" ") for line in operator.metrics().splitlines() if line.startswith("easel_provider_")]
+    return {
+        name.removeprefix("easel_provider_").replace(f'namespace="{place}",', ""): float(value)
+        for name, _, value in lines
+        for place in operator.configuration["namespaces"]
+    }
+
+
+def windows(moment: datetime, day: str, month: str) -> dict[str, Any]:
+    named = ((f"{moment:%Y-%m-%d}", day), (f"{moment:%Y-%m}", month))
+    return dict(zip(("day", "month"), ({"name": name, "amount": amount} for name, amount in named), strict=True))
+
+
+def test_metrics_tell_what_a_provider_was_paid_and_of_one_that_is_gone_nothing(place: Place, start: Start) -> None:
+    operator = start(place).ready().leads()
+    provider(place, "west", spend={"perDay": "20"})
+    provider(place, "east")
+    for name in ("west", "east"):
+        place.await_condition("prov", name, "Ready", "True", "Configured")
+    class_job(place, "works", generation_class(place, "paying", {"provider": {"name": "west"}}))
+    until(lambda: place.get("job", "works"), "the batch Job", 60)
+    uid = (place.get("gen", "works") or {})["metadata"]["uid"]
+    account = {"holder": uid, "job": f"{place.namespace}/works", "reserved": "0.1", "paid": "0.2"}
+    spend = windows(datetime.now(UTC), "4.2", "37.5") | {"accounts": [account]}
+    place.patch_status("prov", "west", {"spend": spend})
+    told = {
+        'spend_dollars{provider="west",window="day"}': 4.2,
+        'spend_dollars{provider="west",window="month"}': 37.5,
+        'spend_limit_dollars{provider="west",window="day"}': 20.0,
+        'reserved_dollars{provider="west"}': 0.1,
+        'least_price_dollars{provider="west"}': 0.04,
+        'jobs{provider="west"}': 1.0,
+    }
+    idle = {
+        'spend_dollars{provider="east",window="day"}': 0.0,
+        'spend_dollars{provider="east",window="month"}': 0.0,
+        'reserved_dollars{provider="east"}': 0.0,
+        'least_price_dollars{provider="east"}': 0.04,
+        'jobs{provider="east"}': 0.0,
+    }
+    until(lambda: gauges(operator) == told | idle, "what the ledger says")
+    place.patch("prov", "west", {"spec": {"spend": {"perDay": None, "perMonth": "30"}}})
+    until(lambda: 'spend_limit_dollars{provider="west",window="month"}' in gauges(operator), "the new limit")
+    assert 'spend_limit_dollars{provider="west",window="day"}' not in gauges(operator)
+    place("delete", "prov", "west")
+    until(lambda: gauges(operator) == idle, "nothing of one that is gone")
+
+
+def test_what_was_paid_today_is_nothing_at_midnight(
+    place: Place, start: Start, progress: Callable[[str], None], tmp_path: Path
+) -> None:
+    clock = Clock(tmp_path, progress)
+    operator = start(place, environment=clock.environment).ready().leads()
+    provider(place, "west")
+    place.await_condition("prov", "west", "Ready", "True", "Configured")
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    place.patch_status("prov", "west", {"spend": windows(now, "4.2", "37.5")})
+    today, month = 'spend_dollars{provider="west",window="day"}', 'spend_dollars{provider="west",window="month"}'
+    until(lambda: gauges(operator).get(today) == 4.2, "what was paid today")
+    clock.jump(f"+{(midnight - now).total_seconds() - 5:.0f}")
+    place.patch("prov", "west", {"metadata": {"labels": {"looked-at": "before-midnight"}}})
+    until(lambda: gauges(operator).get(today) == 0.0, "a new day")
+    assert gauges(operator)[month] == (37.5 if midnight.day > 1 else 0.0)

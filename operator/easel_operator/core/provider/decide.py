@@ -10,13 +10,14 @@ from datetime import date, datetime, timedelta
 from easel_api.conditions import ConditionType
 from easel_api.errors import InvalidInput, ModelRetired
 from easel_api.offers import Offer, State
-from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend
+from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend, SpendLimits
 from easel_api.spend import close
 from easel_operator.core import statuses
 from easel_operator.core.actions import Action, SettleSpend
 from easel_operator.core.conditions import Says, not_ready, ready, settle, stalled
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.observed import Problem, ProviderView
+from easel_operator.core.provider.spending import Spending, spending
 
 FIELDS = ("observed_generation", "conditions", "offers")
 
@@ -34,12 +35,18 @@ def decide(view: ProviderView, environment: Environment) -> Decision:
         written or _closed(view, today),  # one write at a time, each to the version that was read
         _until_tomorrow(environment.now),
         tuple(f"{item.type}={item.status} {item.reason}" for item in status.conditions),
+        spending=_spending(view, today),
     )
 
 
 def _until_tomorrow(now: datetime) -> float:
     tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return (tomorrow - now).total_seconds() + 1
+
+
+def _spending(view: ProviderView, today: date) -> Spending:
+    limits = SpendLimits() if isinstance(view.spec, Problem) else view.spec.spend
+    return spending(view.status.spend or Spend(), limits, filter(None, view.offers.values()), today)
 
 
 def _closed(view: ProviderView, today: date) -> tuple[Action, ...]:
