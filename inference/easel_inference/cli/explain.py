@@ -10,8 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from easel_api.errors import ExitCode, InvalidInput, NotFound
-from easel_api.generationclass import GenerationClassSpec
+from easel_api.errors import ExitCode, NotFound
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
 from easel_api.offers import in_words
@@ -36,7 +35,7 @@ def explain(files: Sequence[str]) -> ExitCode:
 
 
 def _explain(job: GenerationJob, documents: Documents, console: Console) -> Plan:
-    spec = _class_of(job, documents)
+    spec = documents.class_of(job)
     items = expand(job.spec)
     accounts = {name: account_of(provider.spec) for name, provider in documents.providers.items()}
     own = {name: _unfit(job, model) for name, model in documents.models.items()}
@@ -51,18 +50,6 @@ def _explain(job: GenerationJob, documents: Documents, console: Console) -> Plan
     console.print(_table(made, len(items)))
     console.print(_verdict(made, len(items), budget))
     return made
-
-
-def _class_of(job: GenerationJob, documents: Documents) -> GenerationClassSpec:
-    name = job.spec.generation_class_name or ""
-    if name not in documents.classes:
-        raise InvalidInput(
-            "no GenerationClass of that name is in the files",
-            where=f"{job.metadata.name}: spec.generationClassName",
-            found=name,
-            fix="Add it to the file or name a second file",
-        )
-    return documents.classes[name].spec
 
 
 def _unfit(job: GenerationJob, model: ModelDeployment) -> str:

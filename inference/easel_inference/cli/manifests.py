@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from easel_api.errors import InvalidInput
-from easel_api.generationclass import GenerationClass
+from easel_api.errors import InvalidInput, NotFound
+from easel_api.generationclass import GenerationClass, GenerationClassSpec
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from easel_api.provider import Provider
@@ -44,6 +44,18 @@ class Documents:
     def objects(self) -> list[Object]:
         """All of them, jobs last."""
         return [*self.models.values(), *self.providers.values(), *self.classes.values(), *self.jobs]
+
+    def class_of(self, job: GenerationJob) -> GenerationClassSpec:
+        """The class that a job names; `NotFound` when the files have none of that name."""
+        name = job.spec.generation_class_name or ""
+        if name not in self.classes:
+            raise NotFound(
+                "no GenerationClass of that name is in the files",
+                where=f"{job.metadata.name}: spec.generationClassName",
+                found=name,
+                fix="Add it to the file or name a second file",
+            )
+        return self.classes[name].spec
 
     def folder_of(self, thing: Object) -> Path:
         """Folder of the file that the object was in."""

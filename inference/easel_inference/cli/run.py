@@ -92,20 +92,12 @@ def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
 
 def _own_of_class(job: GenerationJob, documents: Documents) -> list[str]:
     """The team's own models of a job's class: a provider is asked in a cluster alone, where a ledger keeps what is paid."""
-    name = job.spec.generation_class_name or ""
-    if name not in documents.classes:
-        raise NotFound(
-            "no GenerationClass of that name is in the files",
-            where=f"{job.metadata.name}: spec.generationClassName",
-            found=name,
-            fix="Add it to the file or name a second file",
-        )
-    names = [each.model_deployment.name for each in documents.classes[name].spec.backends if each.model_deployment]
+    names = [each.model_deployment.name for each in documents.class_of(job).backends if each.model_deployment]
     if not names:
         raise Unsupported(
             "the class has no ModelDeployment, and providers are asked in a cluster alone",
             where=f"{job.metadata.name}: spec.generationClassName",
-            found=name,
+            found=job.spec.generation_class_name or "",
             fix="easel explain says what a provider would cost",
         )
     return names

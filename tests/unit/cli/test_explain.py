@@ -62,6 +62,8 @@ def test_a_class_that_is_not_in_the_files_is_named(
     assert code == 2
     assert "class-mugs: spec.generationClassName" in said
     assert "(found: studio)" in said
+    assert main(["run", str(alone)]) == 2
+    assert said == capsys.readouterr().err, "the same words from both"
     code, said = explained(capsys, monkeypatch, MODEL)
     assert code == 2
     assert "there is no GenerationJob with a generationClassName" in said
