@@ -261,7 +261,7 @@ RAN = {"metrics": {"predict_time": 2.0}, "started_at": "2026-11-29T12:00:01Z"}
         ({"status": "canceled"}, "BackendFault", "canceled"),
         ({"status": "aborted"}, "BackendFault", "aborted"),
         ({"status": "succeeded", "data_removed": True} | RAN, "BilledBadOutput", "its data was removed"),
-        ({"status": "succeeded", "output": "http://127.0.0.1/a"} | RAN, "BilledBadOutput", "a http URL"),
+        ({"status": "succeeded", "output": "http://127.0.0.1/a"} | RAN, "BilledBadOutput", "no https URL of a host"),
     ],
 )
 def test_what_ran_is_billed(service: Replicate, told: dict[str, Any], reason: str, found: str) -> None:
@@ -377,6 +377,22 @@ def test_what_cannot_be_said_is_refused_before_the_call(
         make(service, model, resolved, offer=offer, **told)
     assert type(caught.value) is error, caught.value
     assert (service.calls, service.refused, service.uploads) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(Answer(504), "Transient"), (Answer(429), "Throttled"), (Answer(401), "AuthConfig")]
+)
+def test_what_costs_nothing_may_fail_for_nothing(service: Replicate, answer: Answer, reason: str) -> None:
+    made = client(service, COMMUNITY)
+    request, inputs = asked(task=Task.IMAGE_TO_IMAGE), Inputs(image=png(800))
+    for _ in ("what the model takes", "the upload of its input"):
+        service.free.append(answer)
+        with pytest.raises(EaselError) as caught:
+            made.generate(request, inputs, lambda _: None, threading.Event())
+        assert caught.value.reason == reason
+        made.generate(asked(), INPUTS, lambda _: None, threading.Event())  # by now it knows what the model takes
+    assert (service.described, service.uploads) == (2, [])
+    assert all("image" not in call for call in service.calls)
 
 
 def test_a_stopped_item_is_not_paid(service: Replicate) -> None:

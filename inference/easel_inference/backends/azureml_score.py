@@ -79,7 +79,7 @@ class AzureMLScore:
     def look(self, handle: str) -> Unfinished | Made | Ended:
         """How the call is; see `polled.Remote`."""
         if not self._api.owns(handle):
-            raise self._astray("by another endpoint")
+            return Ended(self._astray("by another endpoint"))
         answer = self._api.ask("GET", handle, self._id)
         match answer.status:
             case 202:

@@ -30,7 +30,7 @@ from easel_api.offers import Unit
 from easel_inference.artifacts.headers import read_header
 from easel_inference.generation import GenerationRequest, Inputs
 
-from .base import PaidBlock, Setup, answer_lost
+from .base import PaidBlock, Setup
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
 from .replicate_inputs import Schema, files, worded
 from .rest import Answer, Rest, refused
@@ -109,7 +109,7 @@ class ReplicatePredictions:
                 path = self._path if self._version is None else f"{self._path}/versions/{self._version}"
                 answer = self._api.ask("GET", path, self._id)
                 if answer.status != 200:
-                    raise refused(NAME, answer, self._id)
+                    raise _of_a_question(answer, self._id)
                 told = answer.json() if self._version is not None else answer.json().get("latest_version")
                 described = told.get("openapi_schema") if isinstance(told, dict) else None
                 self._schema = Schema(described if isinstance(described, dict) else {}, self._id)
@@ -128,7 +128,7 @@ class ReplicatePredictions:
         except AmbiguousSubmit as error:
             raise Transient("an input could not be uploaded", where=self._id, found=error.found) from None
         if answer.status not in (200, 201):
-            raise refused(NAME, answer, self._id)
+            raise _of_a_question(answer, self._id)
         urls = answer.json().get("urls")
         address = urls.get("get") if isinstance(urls, dict) else None
         if not isinstance(address, str) or not self._api.owns(address):
@@ -173,8 +173,13 @@ def _refused(answer: Answer, model: str) -> EaselError:
         return ModelRetired(
             f"{NAME} has no such version of the model", where=model, found="HTTP 422", fix="Name one that there is"
         )
-    if answer.status == 504:  # a gateway that did not wait: nobody says that the prediction was not begun
-        return answer_lost(TimeoutError(), model)
+    return refused(NAME, answer, model)
+
+
+def _of_a_question(answer: Answer, model: str) -> EaselError:
+    """What a status means of what costs nothing: a gateway that did not wait says nothing of money."""
+    if answer.status >= 500:
+        return Transient(f"{NAME} failed", where=model, found=f"HTTP {answer.status}")
     return refused(NAME, answer, model)
 
 

@@ -28,7 +28,7 @@ from easel_api.errors import (
 )
 from easel_inference.generation import GenerationRequest, Inputs
 
-from .base import PaidBlock, Setup, answer_lost
+from .base import PaidBlock, Setup
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
 from .rest import Answer, Rest, refused
 from .runway_models import SHAPES
@@ -123,8 +123,6 @@ def _refused(answer: Answer, model: str) -> EaselError:
         return QuotaExhausted(f"the account at {NAME} has no credit left", where=model, found=found, fix="Add some")
     if ["model"] in paths or (answer.status == 403 and "is not available" in said):
         return ModelRetired(f"{NAME} serves no such model", where=model, found=found, fix="See docs/providers.md")
-    if answer.status == 504:  # a gateway that did not wait: nobody says that the task was not begun
-        return answer_lost(TimeoutError(), model)
     return refused(NAME, answer, model)
 
 

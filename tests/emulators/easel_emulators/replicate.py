@@ -12,6 +12,7 @@ import io
 import json
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,6 +123,8 @@ class Replicate(Emulator):
         self.cancelled: list[str] = []
         self.described = 0
         """How often a model was asked what it takes."""
+        self.free: deque[Answer] = deque()
+        """What comes next in place of such a description, or of an upload."""
 
 
 class Predictions(Handling):
@@ -183,6 +186,9 @@ class Predictions(Handling):
 
     def _describe(self) -> None:
         self.state.described += 1
+        if self.state.free:
+            self._fail(self.state.free.popleft())
+            return
         owner, name, *rest = self.path.removeprefix("/v1/models/").split("/")
         model = f"{owner}/{name}"
         if model not in SCHEMAS or (rest and rest != ["versions", VERSION]):
@@ -216,6 +222,9 @@ class Predictions(Handling):
         self.send_json(200, told(self.state, made, "cancelled"))
 
     def _upload(self, sent: bytes) -> None:
+        if self.state.free:
+            self._fail(self.state.free.popleft())
+            return
         told = {
             "REQUEST_METHOD": "POST",
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
