@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from easel_installed.waiting import until
 sys.path.insert(0, str(Path(__file__).parents[1] / "emulators"))
 
 from easel_emulators.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock, bedrock
+from easel_emulators.openai_images import KEY, Images, images
 from easel_emulators.pictures import Miniature
+
+from easel_inference.backends.aws import CONNECT_SECONDS
 
 pytestmark = pytest.mark.cluster
 
 CORE = "stability.stable-image-core-v1:1"
 CENTS = 4
-PROVIDER, CLASS = "bedrock-west", "studio"
-ITEMS = 64
+PROVIDER, SECOND, CLASS = "bedrock-west", "openai", "studio"
+ITEMS, BOUGHT = 64, 8
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,32 @@ def aws(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bedroc
         site.delete(kind, name)
 
 
+@pytest.fixture(scope="module")
+def openai(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    """OpenAI as pods reach it, with an account of ours there."""
+    with images(tmp_path_factory.mktemp("openai"), HOST_ADDRESS, Miniature()) as service:
+        site.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": SECOND},
+                "stringData": {"API_KEY": KEY, "ca.crt": service.authority.read_text()},
+            },
+            easel(
+                "Provider",
+                SECOND,
+                family="OpenAIImages",
+                endpoint=service.url,
+                credentials={"secretRef": {"name": SECOND}},
+                offers=[{"model": "gpt-image-2"}],
+            ),
+        )
+        site.wait("providers.easel.dev", SECOND, "Ready", seconds=60)
+        yield service
+    for kind in ("providers.easel.dev", "secret"):
+        site.delete(kind, SECOND)
+
+
 def easel(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "easel.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
@@ -75,8 +105,8 @@ def made_so_far(site: Site, folder: str) -> list[str]:
     return [key for key in site.bucket.keys(folder) if key.endswith(".png")]
 
 
-def spent_cents(site: Site) -> float:
-    spend = site.get("providers.easel.dev", PROVIDER).get("status", {}).get("spend", {})
+def spent_cents(site: Site, provider: str = PROVIDER) -> float:
+    spend = site.get("providers.easel.dev", provider).get("status", {}).get("spend", {})
     return float(spend.get("day", {}).get("amount", 0)) * 100
 
 
@@ -107,32 +137,46 @@ def test_a_job_is_made_by_a_provider_and_shows_what_was_asked(site: Site, aws: B
     assert "mug" not in log, "a prompt is a person's own"
 
 
-def test_a_model_that_is_killed_hands_its_items_to_the_provider(site: Site, model: str, aws: Bedrock) -> None:
-    """And takes the next job again: all 64 items are delivered, each once."""
+def test_a_model_that_is_killed_hands_its_items_to_one_provider_and_the_next(
+    site: Site, model: str, aws: Bedrock, openai: Images
+) -> None:
+    """And takes the next job again: all 64 items are delivered, each once. The first provider's quota ends on the way."""
     class_of(
         site,
         {"modelDeployment": {"name": model}},
         {"provider": {"name": PROVIDER}},
+        {"provider": {"name": SECOND}},
         fallback={"when": ["GPUUnavailable", "BackendFailure"]},
     )
-    paid, spent = len(aws.paid), spent_cents(site)
+    paid, spent, billed = len(aws.paid), spent_cents(site), openai.billed
+    calls = len(aws.calls)
+    aws.next.extend(["picture"] * BOUGHT + ["no credit"] * ITEMS)
     site.apply(class_job(site, "failed-over", count=ITEMS, steps=16, first_seed=31000))
     folder = site.folder("failed-over")
     until("the first items", lambda: len(made_so_far(site, folder)) >= 8, seconds=120, period=0.05)
     (runtime,) = site.pods(RUNTIME, model=model)
+    began = time.monotonic()
     kill(site.kubectl, runtime)
+    until("the first item to go elsewhere", lambda: len(aws.calls) > calls, seconds=60, period=0.01)
+    delay = time.monotonic() - began
     assert len(made_so_far(site, folder)) <= 48, "too fast: the job must still be in its middle"
     status = site.wait_for_end("failed-over", seconds=400)["status"]
+    aws.next.clear()
     assert status["phase"] == "Complete", status
     items = site.bucket.manifest(folder)["items"]
-    made = [item["backend"] for item in items]
-    bought = [backend for backend in made if backend.startswith(PROVIDER)]
-    print(f"{len(bought)} of {ITEMS} were bought")
+    made = [item["backend"].partition("/")[0] for item in items]
+    print(
+        f"{made.count(PROVIDER)} and {made.count(SECOND)} of {ITEMS} were bought, the first {delay:.2f} s behind the kill"
+    )
     assert len(items) == len(site.bucket.pictures(folder)) == ITEMS
     assert made.count(model) >= 8
-    assert bought
-    assert len(aws.paid) - paid == len(bought), "no call for nothing"
-    until("the ledger", lambda: round(spent_cents(site) - spent) == len(bought) * CENTS, seconds=30)
+    assert made.count(PROVIDER) == BOUGHT
+    assert made.count(SECOND) == ITEMS - made.count(model) - BOUGHT > 0
+    assert len(aws.paid) - paid == BOUGHT, "no call for nothing"
+    assert len(openai.paid) == made.count(SECOND)
+    until("the ledger", lambda: round(spent_cents(site) - spent) == BOUGHT * CENTS, seconds=30)
+    until("the other ledger", lambda: spent_cents(site, SECOND) == float(openai.billed - billed) * 100, seconds=30)
+    assert delay < CONNECT_SECONDS
 
     site.wait_for_model(model)
     paid = len(aws.paid)

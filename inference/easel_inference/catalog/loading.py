@@ -36,6 +36,8 @@ class Surface(ApiModel):
     retention: Text | None = None
     """What it keeps of prompts and results, unless a row says otherwise."""
     checked_at: date
+    own_models: Annotated[list[WireFamily], Field(max_length=4)] = []
+    """Families that speak to models of one's own there, of which there are no rows."""
     offers: Annotated[list[Row], Field(max_length=256)]
     absent: Annotated[list[Absent], Field(max_length=64)] = []
 

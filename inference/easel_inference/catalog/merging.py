@@ -47,7 +47,9 @@ def keeps_of(spec: ProviderSpec) -> Keeps:
     if spec.keeps is not None:
         return spec.keeps
     said = (
-        surface.keeps for surface in surfaces().values() if any(row.family is spec.family for row in surface.offers)
+        surface.keeps
+        for surface in surfaces().values()
+        if spec.family in surface.own_models or any(row.family is spec.family for row in surface.offers)
     )
     return next(said, Keeps.UNKNOWN)
 

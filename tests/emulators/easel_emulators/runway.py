@@ -316,7 +316,7 @@ SUBJECTS = (
             {"model": "gen4_image"},
             {"model": "gen4.5"},
             {"model": "gen4_turbo"},
-            {"model": "aleph2"},
+            {"model": "aleph2", "prices": [{"amount": "2.80", "per": "Image"}]},
         ),
         rows={
             "gen4_image": Row("text-to-image"),
