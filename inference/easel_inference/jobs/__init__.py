@@ -9,7 +9,9 @@
     verification    whether what came is what was asked
     routes      a job's class and its Providers as a backend
     routed      that backend: who makes an item, and who when that fails
-    purses      what a job may spend at a Provider
+    wallet      what a job may pay over all of its Providers, settled by how a call ends
+    purses      what a job may spend at a Provider, by the ledger at the API server
+    turns       when the next call to a Provider may be made
     worker      the loop over all items
     progress    what is done and how long the rest takes
     report      carries progress to a Reporter: a terminal, or a job's status

@@ -97,6 +97,11 @@ def job_status(raw: Raw) -> GenerationJobStatus:
     return GenerationJobStatus.model_validate({key: status[key] for key in OPERATORS_AND_WORKERS if key in status})
 
 
+def is_over(job: Raw) -> bool:
+    """Whether a GenerationJob has ended: the moment is written with its last phase, and stays."""
+    return bool((job.get("status") or {}).get("completionTime"))
+
+
 def provider_spec(raw: Raw) -> ProviderSpec | Problem:
     """Spec of a Provider."""
     return parse_spec(ProviderSpec, raw, lambda _: ())

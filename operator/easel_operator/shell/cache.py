@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from easel_operator.core import labels
 from easel_operator.core.decision import parse_timestamp
-from easel_operator.core.parsing import OPERATORS_AND_WORKERS
+from easel_operator.core.parsing import OPERATORS_AND_WORKERS, is_over
 from easel_operator.core.resources import (
     EVENTS,
     GENERATION_JOBS,
@@ -127,13 +127,12 @@ class Cache:
             yield from self._waiting_for(namespace, name)
         if resource == PROVIDERS and self._is_news(namespace, name, raw):
             yield from self._routed(namespace)
-        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName") and self._is_over(raw):
+        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName") and self._is_done_with(raw):
             yield from (Key(PROVIDERS.kind, namespace, each) for each in self.entries(PROVIDERS, namespace))
 
-    def _is_over(self, job: Raw) -> bool:
+    def _is_done_with(self, job: Raw) -> bool:
         """Whether its accounts may be closed: it has ended, or is gone."""
-        ended = bool((job.get("status") or {}).get("completionTime"))
-        return ended or self.entry(GENERATION_JOBS, *_name(job)) is None
+        return is_over(job) or self.entry(GENERATION_JOBS, *_name(job)) is None
 
     def _is_news(self, namespace: str, name: str, raw: Raw) -> bool:
         """Whether a Provider changed in what jobs wait for; its ledger changes with every few items."""
@@ -145,12 +144,8 @@ class Cache:
     def _routed(self, namespace: str) -> Iterator[Key]:
         """Jobs of a class that have not begun: a Provider may be what they wait for."""
         for name, entry in self._objects[GENERATION_JOBS].get(namespace, {}).items():
-            status = entry.raw.get("status") or {}
-            if (
-                entry.raw.get("spec", {}).get("generationClassName")
-                and not status.get("startTime")
-                and not status.get("completionTime")
-            ):
+            began = (entry.raw.get("status") or {}).get("startTime")
+            if entry.raw.get("spec", {}).get("generationClassName") and not began and not is_over(entry.raw):
                 yield Key(GENERATION_JOBS.kind, namespace, name)
 
     def _told_of(self, event: Raw) -> Raw:
@@ -163,7 +158,7 @@ class Cache:
     def _waiting_for(self, namespace: str, model: str) -> Iterator[Key]:
         """Jobs without an end that name this model."""
         for name, entry in self._objects[GENERATION_JOBS].get(namespace, {}).items():
-            if (entry.raw.get("status") or {}).get("completionTime"):
+            if is_over(entry.raw):
                 continue
             if any(
                 backend.get("modelDeployment") == model for backend in entry.raw.get("spec", {}).get("backends", [])

@@ -101,7 +101,7 @@ class Observer:
     async def job(self, key: Key, raw: Raw) -> JobView:
         """A GenerationJob and its surroundings."""
         spec, job = parsing.job_spec(raw, self._problems), self._batch_job(key)
-        begins = not (isinstance(spec, Problem) or job or spec.suspend or spec.cancel or _is_over(raw))
+        begins = not (isinstance(spec, Problem) or job or spec.suspend or spec.cancel or parsing.is_over(raw))
         routes = await self._routes(key.namespace, spec) if begins and not isinstance(spec, Problem) else None
         return JobView(
             identity=parsing.identity_of(key, raw),
@@ -134,12 +134,12 @@ class Observer:
     async def _underway(self, namespace: str, accounts: list[Account]) -> frozenset[str]:
         """Jobs that are not over. One with an account is asked for before it is taken for gone: a watch may be late."""
         jobs = self._cache.raws(GENERATION_JOBS, namespace).values()
-        known = {job["metadata"]["uid"] for job in jobs if not _is_over(job)}
+        known = {job["metadata"]["uid"] for job in jobs if not parsing.is_over(job)}
         for account in accounts:
             if account.holder not in known:
                 name = account.job.rpartition("/")[2]
                 found = await self._cluster.get(Reference(GENERATION_JOBS, namespace, name)) if name else None
-                if found and found["metadata"]["uid"] == account.holder and not _is_over(found):
+                if found and found["metadata"]["uid"] == account.holder and not parsing.is_over(found):
                     known.add(account.holder)
         return frozenset(known)
 
@@ -230,10 +230,6 @@ def _providers_of(spec: GenerationClassSpec) -> dict[str, frozenset[str]]:
             before, now = found.get(each.provider.name), frozenset(each.models)
             found[each.provider.name] = now if before is None else (before | now if before and now else frozenset())
     return found
-
-
-def _is_over(raw: Raw) -> bool:
-    return bool((raw.get("status") or {}).get("completionTime"))
 
 
 def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:
