@@ -29,6 +29,9 @@ SELECTED_REASON = "easel.dev/selected-reason"
 ROUTED = "Routed"
 """The reason of a job whose worker chooses among the backends of its class for each item."""
 
+AZURE_IDENTITY = "azure.workload.identity/use"
+"""Label of pods that Azure's webhook gives the tokens of their service account; nobody else looks at it."""
+
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes' own annotation: of the pods of a Deployment the one of the least cost goes first."""
 

@@ -36,6 +36,13 @@ def test_with_a_provider_it_begins_at_once_and_takes_no_place() -> None:
     assert decision.work is not None, "its own model is woken"
 
 
+@pytest.mark.parametrize(("secret", "labelled"), [("aws", False), ("", True)])
+def test_a_worker_that_goes_by_its_own_identity_is_known_at_azure(secret: str, labelled: bool) -> None:
+    (job,) = applied(decide(view(Routes(CLASS, (UsableProvider("west", secret),))), environment()))
+    labels = job.manifest.body["spec"]["template"]["metadata"]["labels"]
+    assert ("azure.workload.identity/use" in labels) is labelled
+
+
 def test_without_one_it_waits_for_its_turn_at_the_model_like_any_other() -> None:
     """The queue knows a job by the seat that its decision asks for."""
     queue, found = AdmissionQueue(environment().configuration.admission), view(NOBODY, turn=UNKNOWN)

@@ -60,13 +60,19 @@ def batch_job(
                 "suspend": bool(queue),
                 "podFailurePolicy": failure_policy(CONTAINER, FINAL_EXIT_CODES),
                 "template": {
-                    "metadata": {"labels": labels.of_job(owner.name)},
+                    "metadata": {"labels": labels.of_job(owner.name) | _identity(routes)},
                     "spec": _pod(owner, spec, backend, configuration, routes),
                 },
                 **deadline,
             },
         },
     )
+
+
+def _identity(routes: Routes | None) -> dict[str, str]:
+    """What a pod needs beside its service account to be known at a cloud: AWS and Google look at the account alone."""
+    by_identity = routes is not None and any(not provider.secret for provider in routes.providers)
+    return {labels.AZURE_IDENTITY: "true"} if by_identity else {}
 
 
 def _metadata(owner: Identity, backend: Chosen, queue: dict[str, str]) -> dict[str, Any]:
