@@ -1,4 +1,5 @@
-"""Jobs whose one backend is an offer of a Provider, each run by a worker in this process: real API server, real S3 server, an emulator."""
+"""Jobs whose one backend is an offer of a Provider, each run by a worker in this process: a real API server, an emulator, and results on a claim
+or, where a test is about them, in a bucket of a real S3 server."""
 
 from __future__ import annotations
 
@@ -83,18 +84,26 @@ class Shop:
             }
         )
         for key, data in inputs().items():
-            self.bucket.client.put_object(Bucket=self.bucket.name, Key=f"in/{key}", Body=data)
+            (self.claim / "in").mkdir(parents=True, exist_ok=True)
+            (self.claim / "in" / key).write_bytes(data)
 
-    def jobs(self, rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+    @property
+    def claim(self) -> Path:
+        """The folder of the claim `results`."""
+        return self.folder / "claims/results"
+
+    def jobs(self, rows: Mapping[str, Row], *, to_bucket: bool = False) -> dict[str, dict[str, Any]]:
         """GenerationJobs on the API server of one item each, by name."""
-        self.kubectl.apply(*(self._manifest(name, row) for name, row in rows.items()))
+        s3 = {"s3": {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}}
+        store = s3 if to_bucket else {"persistentVolumeClaim": {"claimName": "results"}}
+        self.kubectl.apply(*(self._manifest(name, row, store) for name, row in rows.items()))
         found = json.loads(self.kubectl("get", "gen", *rows, "-n", NAMESPACE, "-o", "json"))
         return {job["metadata"]["name"]: job for job in found.get("items", [found])}
 
-    def _manifest(self, name: str, row: Row) -> dict[str, Any]:
+    def _manifest(self, name: str, row: Row, store: Mapping[str, Any]) -> dict[str, Any]:
         takes = TAKES[Task(row.task)]
         files = {
-            field: {"uri": f"s3://{self.bucket.name}/in/{key}"}
+            field: {"uri": f"pvc://results/in/{key}"}
             for field, key in (
                 ("image", "image.png"),
                 ("mask", "mask.png"),
@@ -103,7 +112,6 @@ class Shop:
             )
             if getattr(takes, field)
         }
-        store = {"s3": {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}}
         return {
             "apiVersion": "easel.dev/v1alpha1",
             "kind": "GenerationJob",
@@ -130,6 +138,7 @@ class Shop:
             "EASEL_CLASS": json.dumps({"backends": backends}),
             "EASEL_ENDPOINT": "",
             "EASEL_PROVIDERS_DIR": str(self.folder / "providers"),
+            "EASEL_CLAIMS_DIR": str(self.folder / "claims"),
             "EASEL_CREDENTIALS_DIR": str(self.folder / "credentials"),
             "EASEL_SERVICE_ACCOUNT_DIR": str(self.account),
         }
@@ -177,9 +186,14 @@ class Shop:
         return Decimal(self.spend().get("month", {}).get("amount", "0"))
 
     def delivered(self, job: str) -> dict[str, Any]:
-        """The manifest's one item."""
-        (item,) = json.loads(self.bucket.bytes_of(f"{job}/manifest.json"))["items"]
-        return dict(item)
+        """The one item of the manifest on the claim."""
+        return item_of((self.claim / job / "manifest.json").read_bytes())
+
+
+def item_of(manifest: bytes) -> dict[str, Any]:
+    """Its one item."""
+    (item,) = json.loads(manifest)["items"]
+    return dict(item)
 
 
 def filled(value: Any, places: Mapping[str, str]) -> Any:
