@@ -61,6 +61,11 @@ def bytes_of(quantity: str) -> int:
     return int(quantity[:-2]) * UNITS[quantity[-2:]]
 
 
+def in_mib(size: int) -> str:
+    """`12,288 MiB`, as messages tell bytes."""
+    return f"{size / UNITS['Mi']:,.0f} MiB"
+
+
 def too_large(spec: ModelDeploymentSpec, weights: Weights, where: str, capacity: int) -> InvalidInput | None:
     """Why a model cannot be loaded into so many bytes, with the numbers; None when its weights fit."""
     size = size_of(spec, weights)
@@ -69,7 +74,7 @@ def too_large(spec: ModelDeploymentSpec, weights: Weights, where: str, capacity:
     return InvalidInput(
         "the model's weights do not fit into memory",
         where=where,
-        found=f"{_mib(size)} of weights in {_formats(spec)}, of {_mib(capacity)}",
+        found=f"{in_mib(size)} of weights in {_formats(spec)}, of {in_mib(capacity)}",
         fix="Give a replica more memory, or set spec.engine.dtype or weightsDtype to a smaller format",
     )
 
@@ -77,7 +82,3 @@ def too_large(spec: ModelDeploymentSpec, weights: Weights, where: str, capacity:
 def _formats(spec: ModelDeploymentSpec) -> str:
     kept = spec.engine.weights_dtype
     return f"{kept.value} and {dtype_of(spec).value}" if kept else dtype_of(spec).value
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"

@@ -15,8 +15,8 @@ import torch
 
 from easel_api.errors import Unsupported
 from easel_api.shapes import Shape, peak_of
+from easel_api.weights import in_mib
 
-MIB = 2**20
 GROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -52,8 +52,8 @@ class Memory:
         raise Unsupported(
             "the request does not fit into memory",
             where="frames" if frames > 1 else "width",
-            found=f"{width}x{height} pixels in {frames} frames take {_mib(needed)} beside {_mib(self.weights)} in use, "
-            f"of {_mib(self.capacity)}",
+            found=f"{width}x{height} pixels in {frames} frames take {in_mib(needed)} beside {in_mib(self.weights)} in use, "
+            f"of {in_mib(self.capacity)}",
             fix="Ask for fewer pixels or frames, or serve the model with more memory",
         )
 
@@ -107,7 +107,3 @@ def _field(path: Path, field: str) -> int:
     """A line such as `VmRSS:  1234 kB`, in bytes."""
     line = next(line for line in path.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
-
-
-def _mib(size: int) -> str:
-    return f"{size / MIB:,.0f} MiB"

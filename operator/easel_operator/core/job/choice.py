@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.shapes import name_of, parse, peak_of
 from easel_api.tasks import TAKES, Task, needed_for
+from easel_api.weights import in_mib
 from easel_operator.core import labels
 from easel_operator.core.observed import Candidate, Problem, Routes
 from easel_operator.core.scaling.work import wanted_by
@@ -103,13 +104,9 @@ def _excess(candidate: Candidate, spec: GenerationJobSpec) -> str:
     if memory.weights + needed <= memory.capacity:
         return ""
     return (
-        f"{name_of(shape)} takes {_mib(needed)} beside the {_mib(memory.weights)} that ModelDeployment {candidate.name} "
-        f"has in use, of {_mib(memory.capacity)}"
+        f"{name_of(shape)} takes {in_mib(needed)} beside the {in_mib(memory.weights)} that ModelDeployment {candidate.name} "
+        f"has in use, of {in_mib(memory.capacity)}"
     )
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
 
 
 def _why(passed_over: tuple[Candidate, ...], spec: GenerationJobSpec) -> str:
