@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from easel_api.errors import EaselError, EnvironmentFault, InvalidInput
 from easel_api.modeldeployment import DType, ModelDeploymentSpec, WeightsDType
 from easel_api.tasks import AdapterKind, Task, tasks_of
-from easel_api.weights import too_large
+from easel_api.weights import dtype_of, too_large
 from easel_inference.generation import ModelInfo
 
 from .acceleration import store_in_float8
@@ -106,8 +106,7 @@ def _place(spec: ModelDeploymentSpec) -> Place:
             found=f"{spec.resources.gpus} wanted",
             fix="Check the node's driver and device plugin, or set gpus to 0 to serve on the CPU",
         )
-    default = DType.BFLOAT16 if wants_gpu else DType.FLOAT32
-    return Place(torch.device("cuda" if wants_gpu else "cpu"), DTYPES[spec.engine.dtype or default])
+    return Place(torch.device("cuda" if wants_gpu else "cpu"), DTYPES[dtype_of(spec)])
 
 
 def _check_room(spec: ModelDeploymentSpec, checked: CheckedModel, place: Place) -> None:
