@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from easel_api.conditions import ConditionType
+from easel_api.conditions import ConditionStatus, ConditionType
 from easel_api.errors import InvalidInput, ModelRetired
 from easel_api.offers import Offer, State
 from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend, SpendLimits
@@ -110,8 +110,8 @@ def _unusable(reason: str, message: str) -> list[Says]:
     return [not_ready(reason, message), stalled(reason, message)]
 
 
-def _served(status: str, reason: str, message: str) -> Says:
-    return Says(ConditionType.OFFERS_SERVED, "True" if status == "True" else "False", reason, message)
+def _served(status: ConditionStatus, reason: str, message: str) -> Says:
+    return Says(ConditionType.OFFERS_SERVED, status, reason, message)
 
 
 def _told(offers: list[OfferStatus]) -> str:
