@@ -13,10 +13,10 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from easel_api import API_VERSION, GROUP, VERSION
 from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidInput, NotFound, Transient
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 FIELD_MANAGER = "easel-worker"
 _READ_TRIES = 8
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+
+K = TypeVar("K", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,19 @@ class Api:
         return response.data
 
 
+def parsed(kind: type[K], data: bytes, what: str, where: str = "") -> K:
+    """An object as the API server gave it; `InvalidInput` with its first wrong field, behind `where`, when this worker does not understand it."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(
+            f"this worker does not understand {what}: {first['msg']}",
+            where=where + ".".join(str(part) for part in first["loc"]),
+            fix="Run operator, worker and CRDs of one release",
+        ) from error
+
+
 class Conflict(Transient):
     """Somebody else has changed the object; never leaves `jobs`."""
 
@@ -149,15 +164,7 @@ class JobAccess:
         return {"name": self._job.name, "namespace": self._job.namespace, **uid}
 
     def _parsed(self, data: bytes) -> GenerationJob:
-        try:
-            job = GenerationJob.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise InvalidInput(
-                f"this worker does not understand the job: {first['msg']}",
-                where=".".join(str(part) for part in first["loc"]),
-                fix="Run operator, worker and CRDs of one release",
-            ) from error
+        job = parsed(GenerationJob, data, "the job")
         if self._job.uid and job.metadata.uid != self._job.uid:
             raise NotFound("the job was deleted and made anew", where=f"generationjob {self._job.name}")
         return job

@@ -22,11 +22,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from easel_api import API_VERSION, GROUP, VERSION
-from easel_api.errors import BudgetSpent, Cancelled, EaselError, EnvironmentFault, InvalidInput, Transient
+from easel_api.errors import BudgetSpent, Cancelled, EaselError, EnvironmentFault, Transient
 from easel_api.provider import KIND, Account, Provider, Rest, Spend
 from easel_api.spend import NOTHING, account_of, booked
 
-from .access import MERGE, Api, Conflict
+from .access import MERGE, Api, Conflict, parsed
 from .wallet import LedgerAway, Share
 
 _log = logging.getLogger(__name__)
@@ -63,15 +63,7 @@ class ProviderName:
 
 def read_provider(api: Api, name: ProviderName) -> Provider:
     """The Provider as it is; `InvalidInput` when this worker does not understand it."""
-    try:
-        return Provider.model_validate_json(api.read(name.path, str(name)))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(
-            f"this worker does not understand the Provider: {first['msg']}",
-            where=f"{name}: {'.'.join(str(part) for part in first['loc'])}",
-            fix="Run operator, worker and CRDs of one release",
-        ) from error
+    return parsed(Provider, api.read(name.path, str(name)), "the Provider", f"{name}: ")
 
 
 class Purse:
