@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import NAME_RULE, ApiModel, Column, KindInfo, ListSet, Name, ObjectMeta, Rule
+from .base import NAME_PATTERN, NAME_RULE, ApiModel, Column, KindInfo, ListSet, Name, ObjectMeta, Rule
 from .offers import Keeps, Money
 from .provider import ModelId
 
@@ -56,9 +56,21 @@ class ModelBackend(ApiModel):
 
 
 class ProviderBackend(ApiModel):
-    """A Provider of the job's namespace."""
+    """A Provider."""
 
     name: Annotated[Name, Field(description="Its name.")]
+    namespace: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=NAME_PATTERN,
+            description="Its namespace, whose Provider's namespaceSelector must select the job's. Default: the job's own.",
+        ),
+    ] = None
+
+    def named_in(self, namespace: str) -> str:
+        """What a job of a namespace calls it: `west`, and `west.platform` when it is of another one."""
+        return self.name if self.namespace in (None, namespace) else f"{self.name}.{self.namespace}"
 
 
 class ClassBackend(ApiModel):

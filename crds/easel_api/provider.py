@@ -7,11 +7,23 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import NAME_RULE, PATTERN_WORDS, ApiModel, Column, KindInfo, ListMap, ListSet, ObjectMeta, Rule
+from .base import (
+    NAME_PATTERN,
+    NAME_RULE,
+    PATTERN_WORDS,
+    ApiModel,
+    Column,
+    KindInfo,
+    ListMap,
+    ListSet,
+    ObjectMeta,
+    Rule,
+)
 from .conditions import Condition
 from .generationjob import Prefix
 from .offers import Honours, Keeps, Money, PriceRow, Sizes, State, WireFamily
 from .s3 import ENDPOINT_PATTERN, REGION_PATTERN, SecretReference
+from .selectors import NamespaceSelector
 from .tasks import Task
 from .uris import BUCKET_PATTERN
 
@@ -62,6 +74,8 @@ OF_ONE_HOST = (WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
 MAX_OFFERS = 32
 MAX_ACCOUNTS = 1024
 """Jobs that may pay by one Provider at a time."""
+MAX_NAMESPACES = 256
+"""Namespaces that a ledger keeps windows of."""
 
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN, max_length=128)]
 
@@ -84,7 +98,7 @@ class Credentials(ApiModel):
     secret_ref: Annotated[
         SecretReference | None,
         Field(
-            description="Secret in the Provider's own namespace, mounted by workers alone. AWS: keys AWS_ACCESS_KEY_ID and "
+            description="Secret in the job's namespace, where workers alone mount it: a Provider of other namespaces too needs one of this name in each. AWS: keys AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN); Google: SERVICE_ACCOUNT_JSON; Azure: API_KEY, or AZURE_TENANT_ID, AZURE_CLIENT_ID and "
             "AZURE_CLIENT_SECRET; others: API_KEY. ca.crt: the certificate authority of an endpoint of your own."
         ),
@@ -154,12 +168,33 @@ class RateLimits(ApiModel):
     ] = 8
 
 
+class NamespaceLimits(ApiModel):
+    """What the jobs of one namespace may spend at most, whatever is left for all."""
+
+    per_day: Annotated[Money | None, Field(description="In a day of UTC. Default: no limit.")] = None
+    per_month: Annotated[Money | None, Field(description="In a month of UTC. Default: no limit.")] = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.per_day is not None or self.per_month is not None
+
+
 class SpendLimits(ApiModel):
     """What may be spent at most, over all jobs. A call that would exceed it is not made."""
 
     per_day: Annotated[Money | None, Field(description="In a day of UTC. Default: no limit.")] = None
     per_month: Annotated[Money | None, Field(description="In a month of UTC. Default: no limit.")] = None
+    per_namespace: Annotated[
+        NamespaceLimits,
+        Field(description="What each namespace, the Provider's own among them, may spend of that. Default: all."),
+    ] = NamespaceLimits()
     currency: Annotated[Literal["USD"], Field(description="Of the amounts.")] = "USD"
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.per_day is not None or self.per_month is not None or self.per_namespace.limited
 
 
 class ProviderSpec(ApiModel):
@@ -234,6 +269,12 @@ class ProviderSpec(ApiModel):
     ] = None
     limits: Annotated[RateLimits, Field(description="How much it takes.")] = RateLimits()
     spend: Annotated[SpendLimits, Field(description="What may be spent.")] = SpendLimits()
+    namespace_selector: Annotated[
+        NamespaceSelector | None,
+        Field(
+            description="Other namespaces whose jobs may use it, by their labels; {} is every one that the operator watches. Default: its own namespace alone."
+        ),
+    ] = None
 
 
 class OfferStatus(ApiModel):
@@ -249,6 +290,14 @@ class Window(ApiModel):
 
     name: Annotated[str, Field(max_length=10, pattern=DAY_PATTERN, description="Which, in UTC.")]
     amount: Annotated[Money, Field(description="What was paid, in US dollars.")]
+
+
+class NamespaceWindows(ApiModel):
+    """What the jobs of a namespace have paid; a month's row goes when the month is over and no job of it is underway."""
+
+    name: Annotated[str, Field(max_length=63, pattern=NAME_PATTERN, description="Of the namespace.")]
+    day: Annotated[Window | None, Field(description="As of all.")] = None
+    month: Annotated[Window, Field(description="As of all.")]
 
 
 class Account(ApiModel):
@@ -275,6 +324,11 @@ class Spend(ApiModel):
             max_length=MAX_ACCOUNTS,
             description="Jobs that are not over; what is reserved counts as spent until it is settled.",
         ),
+    ] = []
+    namespaces: Annotated[
+        list[NamespaceWindows],
+        ListMap(("name",)),
+        Field(max_length=MAX_NAMESPACES, description="What was paid of that by the jobs of each namespace."),
     ] = []
 
 

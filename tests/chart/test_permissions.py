@@ -28,6 +28,12 @@ def rendered(helm: Helm) -> list[Manifest]:
     return helm.render("easel-system", VALUES)
 
 
+@pytest.fixture(scope="module")
+def sharing(helm: Helm) -> list[Manifest]:
+    """Where namespaces may use each other's Providers."""
+    return helm.render("easel-system", VALUES | {"providers": {"acrossNamespaces": True}})
+
+
 def roles(rendered: list[Manifest]) -> list[Manifest]:
     return [document for document in rendered if document["kind"] in ("Role", "ClusterRole")]
 
@@ -48,6 +54,21 @@ def test_no_role_can_be_turned_into_more(rendered: list[Manifest]) -> None:
     assert granted
     assert not {triple for triple in granted if triple[1] in NEVER_RESOURCES or triple[2] in NEVER_VERBS}
     assert not {triple for triple in granted if triple[0] in ("*", "rbac.authorization.k8s.io")}
+
+
+def test_who_may_share_providers_grants_no_more_than_it_has(sharing: list[Manifest]) -> None:
+    """The API server refuses a Role with more than its writer has, unless the writer may `escalate`, and a binding to one, unless it may `bind`."""
+    granted = {triple for role in roles(sharing) for triple in triples(role)}
+    assert not {triple for triple in granted if triple[1] in NEVER_RESOURCES or triple[2] in NEVER_VERBS}
+    writes = {(resource, verb) for group, resource, verb in granted if group == "rbac.authorization.k8s.io"}
+    assert writes == {
+        (resource, verb) for rule in permissions.SHARING for resource in rule.resources for verb in rule.verbs
+    }
+    for role in (role for role in roles(sharing) if role["metadata"]["name"] == "easel-operator"):
+        assert triples(role) == declared((*permissions.WATCHED_NAMESPACE, *permissions.SHARING))
+    (labels,) = [role for role in roles(sharing) if role["metadata"]["name"] == "easel-operator-namespaces"]
+    assert triples(labels) == declared(permissions.SHARING_CLUSTER)
+    assert [rule["resourceNames"] for rule in labels["rules"]] == [["art", "studio"]], "of no other namespace"
 
 
 def declared(rules: tuple[permissions.Permission, ...]) -> set[tuple[str, str, str]]:

@@ -29,6 +29,7 @@ EVERYTHING: Manifest = {
         "priorityClassName": "system-cluster-critical",
     },
     "worker": {"serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/easel"}},
+    "providers": {"acrossNamespaces": True},
     "runtimeProfiles": {
         "h100": {
             "image": {"repository": "registry.example/easel/runtime", "tag": "1.2.3"},

@@ -43,6 +43,7 @@ class Pods:
     folder: Path
     bucket: Any
     endpoint: str
+    namespace: str = NAMESPACE
 
     def job(self, name: str, **spec: Any) -> dict[str, Any]:
         """A GenerationJob on the API server, writing to the bucket."""
@@ -58,14 +59,14 @@ class Pods:
         manifest = {
             "apiVersion": "easel.dev/v1alpha1",
             "kind": "GenerationJob",
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": self.namespace},
             "spec": fields,
         }
         self.kubectl.apply(manifest)
         return self.read(name)
 
     def read(self, name: str) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", "generationjob", name, "-n", NAMESPACE, "-o", "json"))
+        return json.loads(self.kubectl("get", "generationjob", name, "-n", self.namespace, "-o", "json"))
 
     def status(self, name: str) -> dict[str, Any]:
         return self.read(name).get("status", {})
@@ -74,7 +75,7 @@ class Pods:
         server = urlsplit(self.url)
         settings = {
             "EASEL_JOB_NAME": job["metadata"]["name"],
-            "EASEL_JOB_NAMESPACE": NAMESPACE,
+            "EASEL_JOB_NAMESPACE": self.namespace,
             "EASEL_JOB_UID": job["metadata"]["uid"],
             "EASEL_ENDPOINT": self.endpoint,
             "EASEL_SERVICE_ACCOUNT_DIR": str(self.folder / "account"),

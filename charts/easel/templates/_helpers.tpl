@@ -40,6 +40,7 @@ leaseName: {{ include "easel.operator" . }}
 workerImage: {{ include "easel.image" (list .Values.image .Chart.AppVersion) }}
 workerImagePullPolicy: {{ .Values.image.pullPolicy }}
 workerServiceAccount: easel-worker
+providersAcrossNamespaces: {{ .Values.providers.acrossNamespaces }}
 workerResources:
 {{- range $which, $amounts := .Values.worker.resources }}
   {{ $which }}:

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from easel_api.errors import ExitCode, NotFound
+from easel_api.generationclass import ProviderBackend
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
 from easel_api.offers import in_words
 from easel_inference.jobs.items import expand
-from easel_inference.routing.classes import account_of, allowed_by, backends_of, request_of
+from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, request_of
 from easel_inference.routing.plan import Candidate, Plan, plan
 
 from .manifests import Documents, load
@@ -37,11 +38,20 @@ def explain(files: Sequence[str]) -> ExitCode:
 def _explain(job: GenerationJob, documents: Documents, console: Console) -> Plan:
     spec = documents.class_of(job)
     items = expand(job.spec)
-    accounts = {name: account_of(provider.spec) for name, provider in documents.providers.items()}
+    namespace = job.metadata.namespace or ""
+    accounts = {
+        each.provider.named_in(namespace): _account(each.provider, namespace, documents)
+        for each in spec.backends
+        if each.provider
+    }
     own = {name: _unfit(job, model) for name, model in documents.models.items()}
     request = request_of(job.spec, max(len(item.request.prompt) for item in items))
     made = plan(
-        request, backends_of(spec, own, accounts), spec.policy, datetime.now(UTC).date(), allowed_by(spec.allow)
+        request,
+        backends_of(spec, own, accounts, namespace),
+        spec.policy,
+        datetime.now(UTC).date(),
+        allowed_by(spec.allow),
     )
     budget = job.spec.budget.max if job.spec.budget else spec.defaults.budget
     console.print(
@@ -49,7 +59,23 @@ def _explain(job: GenerationJob, documents: Documents, console: Console) -> Plan
     )
     console.print(_table(made, len(items)))
     console.print(_verdict(made, len(items), budget))
+    for name in accounts:
+        if "." in name and any(each.name.startswith(f"{name}/") for each in made.candidates):
+            console.print(
+                f"{name} is for jobs whose namespace its namespaceSelector selects; that is for the cluster to say."
+            )
     return made
+
+
+def _account(named: ProviderBackend, namespace: str, documents: Documents) -> Account | str:
+    """The Provider that a class names, or why a job of this namespace may not use it. Labels of Namespaces are in no file."""
+    provider = documents.provider_of(named, namespace)
+    if provider is None:
+        return "there is no such Provider"
+    if named.namespace not in (None, namespace) and provider.spec.namespace_selector is None:
+        theirs = f"namespace {namespace}" if namespace else "the job's namespace"
+        return f"its namespaceSelector does not select {theirs}"
+    return account_of(provider.spec)
 
 
 def _unfit(job: GenerationJob, model: ModelDeployment) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import InvalidInput, NotFound
-from easel_api.generationclass import GenerationClass, GenerationClassSpec
+from easel_api.generationclass import GenerationClass, GenerationClassSpec, ProviderBackend
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from easel_api.provider import Provider
@@ -37,13 +37,13 @@ class Documents:
     jobs: tuple[GenerationJob, ...]
     models: dict[str, ModelDeployment]
     folders: dict[tuple[str, str], Path]
-    providers: dict[str, Provider]
+    providers: tuple[Provider, ...]
     classes: dict[str, GenerationClass]
 
     @property
     def objects(self) -> list[Object]:
         """All of them, jobs last."""
-        return [*self.models.values(), *self.providers.values(), *self.classes.values(), *self.jobs]
+        return [*self.models.values(), *self.providers, *self.classes.values(), *self.jobs]
 
     def class_of(self, job: GenerationJob) -> GenerationClassSpec:
         """The class that a job names; `NotFound` when the files have none of that name."""
@@ -56,6 +56,13 @@ class Documents:
                 fix="Add it to the file or name a second file",
             )
         return self.classes[name].spec
+
+    def provider_of(self, named: ProviderBackend, namespace: str) -> Provider | None:
+        """The Provider that a class names to a job of a namespace. A file that says none is meant for the one that it is applied to."""
+        home = named.namespace or namespace
+        found = [each for each in self.providers if each.metadata.name == named.name]
+        there = (each for each in found if (each.metadata.namespace or namespace) == home)
+        return next(there, found[0] if found and not namespace and not named.namespace else None)
 
     def folder_of(self, thing: Object) -> Path:
         """Folder of the file that the object was in."""
@@ -86,7 +93,7 @@ def load(files: Sequence[str], *, for_cluster: bool) -> Documents:
         found.jobs,
         {model.metadata.name: model for model in found.models},
         _folders(paths),
-        {provider.metadata.name: provider for provider in found.providers},
+        found.providers,
         {each.metadata.name: each for each in found.classes},
     )
 

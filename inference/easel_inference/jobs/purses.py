@@ -259,8 +259,13 @@ def _seconds_until(moment: str) -> float:
 
 
 def _limits(provider: Provider) -> str:
-    limits = provider.spec.spend
-    told = ((limits.per_day, "a day"), (limits.per_month, "a month"))
+    limits, each = provider.spec.spend, provider.spec.spend.per_namespace
+    told = (
+        (limits.per_day, "a day"),
+        (limits.per_month, "a month"),
+        (each.per_day, "a day for each namespace"),
+        (each.per_month, "a month for each namespace"),
+    )
     return (
         ", ".join(f"{amount} {name}" for amount, name in told if amount is not None)
         or "the jobs that one Provider takes"

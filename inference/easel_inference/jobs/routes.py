@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from easel_api.errors import EaselError, EnvironmentFault, NotFound
+from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, NotFound
 from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import TERMINAL, GenerationJob
 from easel_api.provider import Account as LedgerAccount
@@ -45,9 +44,10 @@ def routed(
     endpoint, secrets, spec = settings.endpoint, settings.providers, settings.generation_class
     if spec is None:
         raise EnvironmentFault("this variable is not set", where="EASEL_CLASS", fix="The operator sets it")
-    namespace = found.metadata.namespace or ""
-    providers = _providers(api, namespace, spec)
-    accounts = {each: _mounted(account_of(provider.spec), secrets / each) for each, provider in providers.items()}
+    namespace = settings.job.namespace
+    seen = _providers(api, namespace, spec)
+    providers = {name: each for name, each in seen.items() if isinstance(each, Provider)}
+    accounts = {name: each if isinstance(each, str) else _mounted(each, secrets / name) for name, each in seen.items()}
     chosen = endpoint.partition(".")[0].partition(":")[0]
     if endpoint and found.status.backend and found.status.backend.model_deployment:
         chosen = found.status.backend.model_deployment
@@ -59,7 +59,8 @@ def routed(
         if entry.model_deployment
     }
     request = request_of(found.spec, max(len(item.request.prompt) for item in worker.items))
-    made = plan(request, backends_of(spec, own, accounts), spec.policy, today(), allowed_by(spec.allow))
+    backends = backends_of(spec, own, accounts, namespace)
+    made = plan(request, backends, spec.policy, today(), allowed_by(spec.allow))
     out = {item: _outstanding(record) for item, record in worker.outstanding.items()}
     paid = _paid_before(worker)
     clouds = {
@@ -69,7 +70,7 @@ def routed(
     }
     with contextlib.ExitStack() as stack:
         purses = {
-            each: _purse(api, found, each, paid, out.values(), stop)
+            each: _purse(api, found, each, providers[each], paid, out.values(), stop)
             for each in {cloud.provider for cloud in clouds.values()}
         }
         for purse in purses.values():
@@ -94,11 +95,11 @@ def routed(
                 backend.call_off()
 
 
-def _mounted(account: Account, folder: Path) -> Account:
+def _mounted(provider: Provider, folder: Path) -> Account | str:
     """One that became ready after the worker was made has no Secret here."""
-    if account.spec.credentials.secret_ref is None or account.unusable or folder.is_dir():
-        return account
-    return replace(account, unusable="it was not ready when the worker was made")
+    if provider.spec.credentials.secret_ref is None or folder.is_dir():
+        return account_of(provider.spec)
+    return "it was not ready when the worker was made"
 
 
 def today() -> date:
@@ -106,11 +107,19 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str, Provider]:
-    found = {}
-    for name in {entry.provider.name for entry in spec.backends if entry.provider}:
-        with contextlib.suppress(NotFound):  # the plan says so
-            found[name] = read_provider(api, ProviderName(namespace, name))
+def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str, Provider | str]:
+    """Providers of the class by the name that the job's namespace has for each; one of another may not be for it any more."""
+    found: dict[str, Provider | str] = {}
+    for each in {entry.provider for entry in spec.backends if entry.provider}:
+        name, home = each.named_in(namespace), each.namespace or namespace
+        try:
+            found[name] = read_provider(api, ProviderName(home, each.name))
+        except NotFound:
+            continue  # the plan says so
+        except AuthConfig:
+            if home == namespace:
+                raise
+            found[name] = f"the workers of namespace {namespace} have no rights to it"
     return found
 
 
@@ -138,7 +147,7 @@ def is_over(access: JobAccess) -> bool:
 
 
 def _provider_of(backend: str) -> str:
-    """`bedrock-west` of `bedrock-west/stability.stable-image-core-v1:1`."""
+    """`bedrock-west` of `bedrock-west/stability.stable-image-core-v1:1`, `west.platform` of one of another namespace."""
     return backend.partition("/")[0]
 
 
@@ -155,16 +164,18 @@ def _paid_before(worker: Worker) -> dict[str, Decimal]:
 def _purse(
     api: Api,
     found: GenerationJob,
-    provider: str,
+    name: str,
+    provider: Provider,
     paid: Mapping[str, Decimal],
     out: Iterable[Outstanding],
     stop: threading.Event,
 ) -> Purse:
     namespace = found.metadata.namespace or ""
     holder = LedgerAccount(holder=found.metadata.uid, job=f"{namespace}/{found.metadata.name}")
-    purse = Purse(api, ProviderName(namespace, provider), holder, today, stop)
-    taken = sum((call.price for call in out if _provider_of(call.backend) == provider), Decimal(0))
-    purse.recover(paid.get(provider, Decimal(0)), taken)
+    home = ProviderName(provider.metadata.namespace or namespace, provider.metadata.name)
+    purse = Purse(api, home, holder, today, stop)
+    taken = sum((call.price for call in out if _provider_of(call.backend) == name), Decimal(0))
+    purse.recover(paid.get(name, Decimal(0)), taken)
     return purse
 
 

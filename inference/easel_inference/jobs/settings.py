@@ -27,7 +27,7 @@ class Settings:
     endpoint: str
     """HOST:PORT of the own model's headless Service; empty: the job's class has none that can."""
     providers: Path
-    """Folder that holds each Provider's Secret by its name."""
+    """Folder that holds each Provider's Secret by its name, `west.platform` for one of another namespace."""
     generation_class: GenerationClassSpec | None
     """The job's class when its worker was made."""
     priority: int

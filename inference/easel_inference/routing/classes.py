@@ -28,8 +28,6 @@ class Account:
     keeps: str
     offers: Mapping[str, Offer | None]
     """By model; None: nobody knows what it does."""
-    unusable: str = ""
-    """Why the job may not go there; empty when it may."""
 
 
 def account_of(spec: ProviderSpec) -> Account:
@@ -85,32 +83,42 @@ def _set(spec: GenerationJobSpec) -> frozenset[Honours]:
     return frozenset(found | {honour for is_set, honour in asked if is_set})
 
 
-def backends_of(spec: GenerationClassSpec, own: Mapping[str, str], accounts: Mapping[str, Account]) -> list[Backend]:
-    """Every backend of a class, in its order. `own` has for each ModelDeployment why it cannot, empty when it can."""
-    return [backend for entry in spec.backends for backend in _backends(entry, own, accounts)]
+Accounts = Mapping[str, Account | str]
+"""By the name that a job's namespace has for each Provider; a text says why the job may not go there."""
 
 
-def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Mapping[str, Account]) -> Iterable[Backend]:
+def backends_of(
+    spec: GenerationClassSpec, own: Mapping[str, str], accounts: Accounts, namespace: str = ""
+) -> list[Backend]:
+    """Every backend of a class for a job of a namespace, in its order.
+
+    `own` has for each ModelDeployment why it cannot, empty when it can.
+    """
+    return [backend for entry in spec.backends for backend in _backends(entry, own, accounts, namespace)]
+
+
+def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Accounts, namespace: str) -> Iterable[Backend]:
     if entry.model_deployment is not None:
         name = entry.model_deployment.name
         unfit = own.get(name, "there is no such ModelDeployment in the job's namespace")
         yield Backend(name, own=True, unfit=unfit, quality=entry.quality, weight=entry.weight)
         return
     assert entry.provider is not None  # noqa: S101 - a rule of the class
-    account = accounts.get(entry.provider.name)
-    if account is None or account.unusable:
-        yield Backend(entry.provider.name, refusal=account.unusable if account else "there is no such Provider")
+    provider = entry.provider.named_in(namespace)
+    account = accounts.get(provider, "there is no such Provider")
+    if isinstance(account, str):
+        yield Backend(provider, refusal=account)
         return
     for model in entry.models or [each.model for each in account.spec.offers]:
         said = next((each for each in account.spec.offers if each.model == model), None)
         yield Backend(
-            f"{entry.provider.name}/{model}",
-            provider=entry.provider.name,
+            f"{provider}/{model}",
+            provider=provider,
             region=account.spec.region or "",
             retention=account.keeps,
             offer=account.offers.get(model),
             quality=said.quality if said else 0,
-            limited=account.spec.spend.per_day is not None or account.spec.spend.per_month is not None,
+            limited=account.spec.spend.limited,
             weight=entry.weight,
         )
 

@@ -94,6 +94,8 @@ class Configuration(_Section):
     worker_image_pull_policy: PullPolicy = "IfNotPresent"
     worker_service_account: str = "easel-worker"
     worker_resources: dict[str, dict[str, str]] = {}
+    providers_across_namespaces: bool = False
+    """Whether a Provider's `namespaceSelector` is heeded; the operator needs the rights to grant what it takes."""
     runtime_service_account: str = "easel-runtime"
     fetcher_service_account: str = "easel-fetcher"
     runtime_profiles: dict[str, RuntimeProfile]

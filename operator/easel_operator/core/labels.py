@@ -13,6 +13,7 @@ FETCHER = "easel-fetcher"
 
 MODEL_DEPLOYMENT = "easel.dev/model-deployment"
 GENERATION_JOB = "easel.dev/generation-job"
+PROVIDER = "easel.dev/provider"
 MODEL_FETCH = "easel.dev/model-fetch"
 """Of what brings a model into its cache: no replica, so nothing that selects those may select it."""
 
@@ -67,6 +68,11 @@ def of_fetch(name: str) -> dict[str, str]:
 def of_job(name: str) -> dict[str, str]:
     """Labels of everything that works on a job."""
     return {NAME: WORKER, INSTANCE: name, MANAGED_BY: MANAGER, GENERATION_JOB: name}
+
+
+def of_provider(name: str) -> dict[str, str]:
+    """Labels of what lets other namespaces use a Provider."""
+    return {NAME: WORKER, INSTANCE: name, MANAGED_BY: MANAGER, PROVIDER: name}
 
 
 def selecting_model(name: str) -> dict[str, str]:

@@ -239,13 +239,19 @@ class ProviderView:
     """By model, with what the catalogue says; None: it says nothing, and neither does the Provider."""
     underway: frozenset[str] = frozenset()
     """Uids of GenerationJobs that are not over."""
+    users: tuple[str, ...] = ()
+    """Other namespaces whose jobs may use it."""
+    children: Mapping[str, Child] = field(default_factory=dict)
+    """By kind: what lets them."""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsableProvider:
-    """A Provider that a job's class names, in the job's namespace, and that can be used."""
+    """A Provider that a job's class names, that the job may use, and that can be used."""
 
     name: str
+    """`west`, and `west.platform` when it is of another namespace."""
     secret: str = ""
     """Name of its Secret; empty: it goes by the workers' own identity."""
 

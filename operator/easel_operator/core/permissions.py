@@ -1,7 +1,8 @@
 """What the operator may do, as the rules of a Role: the one source that the chart's Role is compared with.
 
 It reads no Secret, runs no command in a pod, and touches nothing outside the namespaces it watches, its Lease apart; of the cluster it
-reads GenerationClasses.
+reads GenerationClasses. Where the platform lets Providers be shared it also writes Roles, which grant no more than it has itself: it may
+neither `bind` nor `escalate`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,18 @@ CLUSTER: tuple[Permission, ...] = (
     Permission("easel.dev", ("generationclasses",), ("get",), "what a job's class means"),
 )
 """In the whole cluster."""
+
+SHARING: tuple[Permission, ...] = (
+    Permission(
+        "rbac.authorization.k8s.io", ("roles", "rolebindings"), _OWN, "who may pay by a Provider of another namespace"
+    ),
+)
+"""In each watched namespace, where Providers are shared among them."""
+
+SHARING_CLUSTER: tuple[Permission, ...] = (
+    Permission("", ("namespaces",), _WATCH, "labels of the watched namespaces, by name"),
+)
+"""In the whole cluster, where Providers are shared; of the watched namespaces alone."""
 
 LEASE_NAMESPACE: tuple[Permission, ...] = (
     # A Lease cannot be created by name, hence `create` without one; the rest is for the operator's Lease alone.

@@ -34,11 +34,17 @@ DISRUPTION_BUDGETS = Resource("policy", "v1", "PodDisruptionBudget", "poddisrupt
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 PODS = Resource("", "v1", "Pod", "pods")
 EVENTS = Resource("", "v1", "Event", "events")
+NAMESPACES = Resource("", "v1", "Namespace", "namespaces")
+"""Of the whole cluster, too."""
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
 SCALED_OBJECTS = Resource("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
 AUTOSCALERS = Resource("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 
 OWN_KINDS = (MODEL_DEPLOYMENTS, GENERATION_JOBS, PROVIDERS)
 CHILD_KINDS = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES, JOBS, PODS)
+SHARING_KINDS = (ROLES, ROLE_BINDINGS)
+"""Children of a Provider that other namespaces may use; watched where the platform lets Providers be shared."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from easel_api.errors import EaselError
 from easel_operator.core import labels
 from easel_operator.core.configuration import WatchTimes
-from easel_operator.core.resources import CHILD_KINDS, OWN_KINDS, Resource
+from easel_operator.core.resources import CHILD_KINDS, OWN_KINDS, SHARING_KINDS, Resource
 from easel_operator.ports.cluster import Cluster
 from easel_operator.ports.metrics import Metrics
 
@@ -40,8 +40,16 @@ class Audit:
     """Knows whether the first lists are complete (`synced`, which somebody else says) and whether a watch is stale."""
 
     def __init__(
-        self, cache: Cache, cluster: Cluster, namespaces: tuple[str, ...], times: WatchTimes, metrics: Metrics
+        self,
+        cache: Cache,
+        cluster: Cluster,
+        namespaces: tuple[str, ...],
+        times: WatchTimes,
+        metrics: Metrics,
+        *,
+        sharing: bool = False,
     ) -> None:
+        self._children = (*CHILD_KINDS, *SHARING_KINDS) if sharing else CHILD_KINDS
         self._cache, self._cluster, self._namespaces = cache, cluster, namespaces
         self._times, self._metrics = times, metrics
         self.synced = asyncio.Event()
@@ -64,15 +72,15 @@ class Audit:
         expected = await self._differences()
         missed = await self._wait_for(expected)
         self.stale = frozenset(item.resource.plural for item in missed)
-        for resource in (*OWN_KINDS, *CHILD_KINDS):
+        for resource in (*OWN_KINDS, *self._children):
             self._metrics.stale(resource.plural, sum(item.resource == resource for item in missed))
         if self.stale:
             logger.error("no watch delivered %d changes of %s", len(missed), ", ".join(sorted(self.stale)))
 
     async def _differences(self) -> list[Expected]:
         found: list[Expected] = []
-        for resource in (*OWN_KINDS, *CHILD_KINDS):
-            selector = labels.SELECTOR if resource in CHILD_KINDS else ""
+        for resource in (*OWN_KINDS, *self._children):
+            selector = labels.SELECTOR if resource in self._children else ""
             for namespace in self._namespaces:
                 since = self._cache.changes
                 listed = await self._cluster.versions(resource, namespace, selector)

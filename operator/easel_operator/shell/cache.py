@@ -20,9 +20,11 @@ from easel_operator.core.resources import (
     GENERATION_JOBS,
     JOBS,
     MODEL_DEPLOYMENTS,
+    NAMESPACES,
     OWN_KINDS,
     PODS,
     PROVIDERS,
+    ROLE_BINDINGS,
     Key,
     Resource,
 )
@@ -126,9 +128,29 @@ class Cache:
         if resource == MODEL_DEPLOYMENTS:
             yield from self._waiting_for(namespace, name)
         if resource == PROVIDERS and self._is_news(namespace, name, raw):
-            yield from self._routed(namespace)
+            for each in self._objects[GENERATION_JOBS] if _is_shared(raw) else (namespace,):
+                yield from self._routed(each)
+        if resource == ROLE_BINDINGS:
+            for subject in raw.get("subjects") or ():
+                yield from self._routed(subject.get("namespace", ""))
+        if resource == NAMESPACES:
+            yield from self._sharing()
+            yield from self._routed(name)
         if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName") and self._is_done_with(raw):
-            yield from (Key(PROVIDERS.kind, namespace, each) for each in self.entries(PROVIDERS, namespace))
+            yield from self._paid(namespace, raw["metadata"].get("uid", ""))
+
+    def _sharing(self) -> Iterator[Key]:
+        """Providers that other namespaces may use."""
+        for namespace, found in self._objects[PROVIDERS].items():
+            yield from (Key(PROVIDERS.kind, namespace, name) for name, entry in found.items() if _is_shared(entry.raw))
+
+    def _paid(self, namespace: str, holder: str) -> Iterator[Key]:
+        """Providers of a job's namespace, and those of others whose ledger knows it."""
+        for home, found in self._objects[PROVIDERS].items():
+            for name, entry in found.items():
+                accounts = ((entry.raw.get("status") or {}).get("spend") or {}).get("accounts", [])
+                if home == namespace or any(account["holder"] == holder for account in accounts):
+                    yield Key(PROVIDERS.kind, home, name)
 
     def _is_done_with(self, job: Raw) -> bool:
         """Whether its accounts may be closed: it has ended, or is gone."""
@@ -198,7 +220,13 @@ def owner_of(raw: Raw) -> Key | None:
         return Key(MODEL_DEPLOYMENTS.kind, namespace, model)
     if job := tags.get(labels.GENERATION_JOB):
         return Key(GENERATION_JOBS.kind, namespace, job)
+    if provider := tags.get(labels.PROVIDER):
+        return Key(PROVIDERS.kind, namespace, provider)
     return None
+
+
+def _is_shared(provider: Raw) -> bool:
+    return provider.get("spec", {}).get("namespaceSelector") is not None
 
 
 METADATA = frozenset(
@@ -260,4 +288,4 @@ def _subject(event: Raw) -> str:
 
 
 def _name(raw: Raw) -> Name:
-    return raw["metadata"]["namespace"], raw["metadata"]["name"]
+    return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]

@@ -124,8 +124,7 @@ class Loop:
             await self._act(view.identity.key, decision)
         except REFUSALS as error:
             logger.warning("%s: refused: %s", view.identity.key, error)
-            if not isinstance(view, ProviderView):
-                await self._act(view.identity.key, self._decide(replace(view, refusal=Refusal.of(error))))
+            await self._act(view.identity.key, self._decide(replace(view, refusal=Refusal.of(error))))
             return "refused", Outcome(failed=True)
         result: Result = "settled" if decision.settled else "acted"
         return result, Outcome(requeue_after=decision.requeue_after)

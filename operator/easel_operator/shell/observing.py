@@ -8,15 +8,17 @@ from typing import Any
 
 from easel_api import conditions
 from easel_api.conditions import ConditionType
-from easel_api.generationclass import GenerationClassSpec
+from easel_api.generationclass import GenerationClassSpec, ProviderBackend
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.offers import Offer
 from easel_api.provider import Account, ProviderSpec
+from easel_api.spend import namespace_of
 from easel_api.tasks import Task
 from easel_api.validation import model_problems
 from easel_operator.core import labels, parsing
 from easel_operator.core.admission import AdmissionQueue
+from easel_operator.core.configuration import Configuration
 from easel_operator.core.model.fetching import fetch_name
 from easel_operator.core.model.scalers import SCALERS
 from easel_operator.core.observed import (
@@ -32,6 +34,7 @@ from easel_operator.core.observed import (
     UsableProvider,
 )
 from easel_operator.core.pods import create_trouble, mount_trouble
+from easel_operator.core.provider import sharing
 from easel_operator.core.resources import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -39,9 +42,12 @@ from easel_operator.core.resources import (
     GENERATION_JOBS,
     JOBS,
     MODEL_DEPLOYMENTS,
+    NAMESPACES,
     NETWORK_POLICIES,
     PROVIDERS,
+    ROLE_BINDINGS,
     SERVICES,
+    SHARING_KINDS,
     Key,
     Reference,
     Resource,
@@ -72,9 +78,11 @@ class Observer:
         cluster: Cluster,
         problems: SpecProblems,
         offers: Offers,
+        configuration: Configuration,
     ) -> None:
         self._cache, self._demands, self._admissions, self._prober = cache, demands, admissions, prober
         self._cluster, self._problems, self._offers = cluster, problems, offers
+        self._namespaces, self._shares = configuration.namespaces, configuration.providers_across_namespaces
 
     async def model(self, key: Key, raw: Raw) -> ModelView:
         """A ModelDeployment and its surroundings."""
@@ -123,25 +131,47 @@ class Observer:
             {} if isinstance(spec, Problem) else {each.model: self._offers(spec, each.model) for each in spec.offers}
         )
         status = parsing.provider_status(raw)
+        name = sharing.name_of(key.name)
+        found = {each.kind: self._cache.get(each, key.namespace, name) for each in SHARING_KINDS}
         return ProviderView(
             identity=parsing.identity_of(key, raw),
             spec=spec,
             status=status,
             offers=offers,
             underway=await self._underway(key.namespace, status.spend.accounts if status.spend else []),
+            users=() if isinstance(spec, Problem) else tuple(self._users(key.namespace, spec)),
+            children={kind: parsing.child_of(child) for kind, child in found.items() if child},
         )
 
-    async def _underway(self, namespace: str, accounts: list[Account]) -> frozenset[str]:
-        """Jobs that are not over. One with an account is asked for before it is taken for gone: a watch may be late."""
-        jobs = self._cache.raws(GENERATION_JOBS, namespace).values()
-        known = {job["metadata"]["uid"] for job in jobs if not parsing.is_over(job)}
+    def _users(self, namespace: str, spec: ProviderSpec) -> Iterable[str]:
+        """Watched namespaces, beside the Provider's own, that its selector selects."""
+        if self._shares and spec.namespace_selector is not None:
+            for each in sorted(self._namespaces):
+                labels_of = self._labels_of(each)
+                if each != namespace and labels_of is not None and spec.namespace_selector.selects(labels_of):
+                    yield each
+
+    def _labels_of(self, namespace: str) -> dict[str, str] | None:
+        """Of a Namespace; None when there is none."""
+        raw = self._cache.get(NAMESPACES, "", namespace)
+        return None if raw is None else dict(raw["metadata"].get("labels", {}))
+
+    async def _underway(self, home: str, accounts: list[Account]) -> frozenset[str]:
+        """Jobs with an account that are not over. Of a namespace that is not watched nobody knows: what is reserved there stays so."""
+        known: set[str] = set()
         for account in accounts:
-            if account.holder not in known:
-                name = account.job.rpartition("/")[2]
-                found = await self._cluster.get(Reference(GENERATION_JOBS, namespace, name)) if name else None
-                if found and found["metadata"]["uid"] == account.holder and not parsing.is_over(found):
-                    known.add(account.holder)
+            namespace = namespace_of(account) or home
+            if namespace not in self._namespaces or await self._is_underway(namespace, account):
+                known.add(account.holder)
         return frozenset(known)
+
+    async def _is_underway(self, namespace: str, account: Account) -> bool:
+        """One is asked for before it is taken for gone: a watch may be late."""
+        name = account.job.rpartition("/")[2]
+        seen = self._cache.get(GENERATION_JOBS, namespace, name)
+        if seen is None or seen["metadata"]["uid"] != account.holder:
+            seen = await self._cluster.get(Reference(GENERATION_JOBS, namespace, name)) if name else None
+        return seen is not None and seen["metadata"]["uid"] == account.holder and not parsing.is_over(seen)
 
     async def _routes(self, namespace: str, spec: GenerationJobSpec) -> Routes | Problem | None:
         """What a job's class means here. Asked for and not watched: it is of the whole cluster, and counts until a worker is made."""
@@ -154,28 +184,53 @@ class Observer:
         found = parsing.class_spec(raw)
         if isinstance(found, Problem):
             return found
-        seen = [self._provider(namespace, each, models, spec.task) for each, models in _providers_of(found).items()]
+        seen = [
+            self._provider(namespace, each, models, spec.task)
+            for each, models in _providers_of(found, namespace).items()
+        ]
         return Routes(
             found,
             tuple(each for each in seen if isinstance(each, UsableProvider)),
             tuple(each for each in seen if isinstance(each, str)),
         )
 
-    def _provider(self, namespace: str, name: str, models: frozenset[str], task: Task) -> UsableProvider | str:
-        raw = self._cache.get(PROVIDERS, namespace, name)
+    def _provider(
+        self, namespace: str, name: ProviderBackend, models: frozenset[str], task: Task
+    ) -> UsableProvider | str:
+        home, called = name.namespace or namespace, name.named_in(namespace)
+        raw = self._cache.get(PROVIDERS, home, name.name)
+        if obstacle := self._not_shared(namespace, home, name.name, raw) if home != namespace else "":
+            return f"Provider {called}: {obstacle}"
         if raw is None:
-            return f"there is no Provider {name} in this namespace"
+            return f"there is no Provider {called}" + ("" if home != namespace else " in this namespace")
         spec, said = (
             parsing.provider_spec(raw),
             conditions.find(parsing.provider_status(raw).conditions, ConditionType.READY),
         )
         if isinstance(spec, Problem) or said is None or said.status != "True":
-            return f"Provider {name} is not ready" + (f": {said.message}" if said and said.message else "")
+            return f"Provider {called} is not ready" + (f": {said.message}" if said and said.message else "")
         named = [each.model for each in spec.offers if not models or each.model in models]
         if not any(task in offer.tasks for each in named if (offer := self._offers(spec, each))):
-            return f"Provider {name} does no {task.value} by this class"
+            return f"Provider {called} does no {task.value} by this class"
         reference = spec.credentials.secret_ref
-        return UsableProvider(name, reference.name if reference else "")
+        return UsableProvider(called, reference.name if reference else "")
+
+    def _not_shared(self, namespace: str, home: str, name: str, raw: Raw | None) -> str:
+        """Why a Provider of another namespace is not this one's to use; empty when it is, or is not there."""
+        if not self._shares:
+            return "the platform shares no Providers among namespaces (providers.acrossNamespaces)"
+        if home not in self._namespaces:
+            return f"the operator does not watch namespace {home}"
+        spec = parsing.provider_spec(raw) if raw else None
+        if spec is None or isinstance(spec, Problem):
+            return ""
+        if namespace not in self._users(home, spec):
+            return f"its namespaceSelector does not select namespace {namespace}"
+        binding = self._cache.get(ROLE_BINDINGS, home, sharing.name_of(name))
+        subjects = (binding or {}).get("subjects") or []
+        if not any(each.get("namespace") == namespace for each in subjects):
+            return f"the workers of namespace {namespace} have no rights to it yet"
+        return ""
 
     async def _scalers(
         self, key: Key, spec: ModelDeploymentSpec | Problem, status: ModelDeploymentStatus
@@ -222,13 +277,14 @@ class Observer:
         return replace(pod, trouble=mount_trouble(self._cache.events(pod.uid)))
 
 
-def _providers_of(spec: GenerationClassSpec) -> dict[str, frozenset[str]]:
-    """Providers of a class with the models that it names of each; none: all that it offers."""
-    found: dict[str, frozenset[str]] = {}
+def _providers_of(spec: GenerationClassSpec, namespace: str) -> dict[ProviderBackend, frozenset[str]]:
+    """Providers of a class, as a job of a namespace sees it, with the models that it names of each; none: all that it offers."""
+    found: dict[ProviderBackend, frozenset[str]] = {}
     for each in spec.backends:
         if each.provider:
-            before, now = found.get(each.provider.name), frozenset(each.models)
-            found[each.provider.name] = now if before is None else (before | now if before and now else frozenset())
+            name = ProviderBackend(name=each.provider.name, namespace=each.provider.namespace or namespace)
+            before, now = found.get(name), frozenset(each.models)
+            found[name] = now if before is None else (before | now if before and now else frozenset())
     return found
 
 

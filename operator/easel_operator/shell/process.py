@@ -63,7 +63,14 @@ class Operator:
         leases = KubeLeases(transport, configuration.lease_namespace, configuration.lease_name, times.retry * 2)
         self._leadership = Leadership(leases, identity, times, self._on_leadership)
         namespaces = configuration.namespaces
-        self._audit = Audit(self._cache, self._cluster, namespaces, configuration.watch_times, metrics)
+        self._audit = Audit(
+            self._cache,
+            self._cluster,
+            namespaces,
+            configuration.watch_times,
+            metrics,
+            sharing=configuration.providers_across_namespaces,
+        )
         loop = Loop(
             self._cache,
             Observer(
@@ -74,6 +81,7 @@ class Operator:
                 self._cluster,
                 lambda spec: map(str, spec_problems(spec)),
                 offer_of,
+                configuration,
             ),
             self._cluster,
             metrics,
@@ -104,7 +112,8 @@ class Operator:
 
     async def _operate(self) -> None:
         namespaces, synced = self._configuration.namespaces, self._audit.synced
-        watching = watch(self._transport, namespaces, self._cache.raws, self._on_event, synced.set)
+        sharing = self._configuration.providers_across_namespaces
+        watching = watch(self._transport, namespaces, self._cache.raws, self._on_event, synced.set, sharing=sharing)
         reconciling = asyncio.create_task(self._reconcile(), name="reconciling")
         try:
             await self._until_stopped(

@@ -361,6 +361,26 @@ CREATING += [
         provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS]}]),
         provider(offers=[{"model": ONE_OFFER, "prices": [TOKENS | {"per": "Image"}]}]),
     ),
+    prov(
+        "values go with In and NotIn",
+        provider(namespaceSelector={"matchExpressions": [{"key": "team", "operator": "In", "values": ["art"]}]}),
+        provider(namespaceSelector={"matchExpressions": [{"key": "team", "operator": "NotIn"}]}),
+    ),
+    prov(
+        "values go with In and NotIn",
+        provider(namespaceSelector={"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}),
+        provider(namespaceSelector={"matchExpressions": [{"key": "team", "operator": "Exists", "values": ["art"]}]}),
+    ),
+    prov(
+        "each name: A label's name, such as team or example.org/team.",
+        provider(namespaceSelector={"matchLabels": {"example.org/team": "art", "tier": ""}}),
+        provider(namespaceSelector={"matchLabels": {"the team": "art"}}),
+    ),
+    prov(
+        "each name has at most 316 characters",
+        provider(namespaceSelector={"matchLabels": {"a" * 316: "art"}}),
+        provider(namespaceSelector={"matchLabels": {"a" * 317: "art"}}),
+    ),
     prov(NAME, provider(), edited(provider(), "metadata.name", "a" * 53)),
     gclass(
         "name exactly one: modelDeployment or provider",
@@ -476,6 +496,17 @@ TASK_BOUNDS = [
     (asking("inpaint", BOTH), "spec.parameters.maskColours", [["#dc143c"], ["#000000", "#0000ff"]], [[], ["#DC143C"], ["red"], ["#dc143c"] * 2, [None], [f"#0000{n:02x}" for n in range(17)]]),
 ]  # fmt: skip
 """The same for fields that only some tasks take."""
+
+SELECTOR = "spec.namespaceSelector"
+PROVIDER_BOUNDS = [
+    (SELECTOR, [{}, None, {"matchLabels": {"a": "b"}}], ["art", {"matchLabels": {"a": "b!"}}, {"matchLabels": {"a": 1}}, {"matchNames": ["art"]}]),
+    (f"{SELECTOR}.matchLabels", [{f"a{n}": "b" for n in range(16)}], [{f"a{n}": "b" for n in range(17)}, {"a": "b" * 64}]),
+    (f"{SELECTOR}.matchExpressions", [[{"key": "a", "operator": "Exists"}] * 16], [[{"key": "a", "operator": "Exists"}] * 17, [{"key": "a", "operator": "Is"}], [{"operator": "Exists"}]]),
+    ("spec.spend.perNamespace", [{}, {"perDay": "5"}, {"perDay": "5", "perMonth": "0.5"}], [{"perDay": 5}, {"perDay": "-1"}, {"perYear": "5"}]),
+]  # fmt: skip
+CLASS_BOUNDS = [
+    ("spec.backends[0].provider", [{"name": "west"}, {"name": "west", "namespace": "platform"}, {"name": "west", "namespace": None}], [{"namespace": "platform"}, {"name": "west", "namespace": "Platform"}, {"name": "west", "namespace": "a" * 64}]),
+]  # fmt: skip
 
 MODEL_BOUNDS = [
     ("spec.replicas", [0, 64, None], [-1, 65, "1"]),

@@ -12,14 +12,25 @@ from api_manifests import (
     classes,
     edited,
     fitting_jobs,
+    generation_class,
     job,
     jobs,
     model,
     models,
     providers,
 )
+from api_manifests import provider as provider_manifest
 from hypothesis import HealthCheck, given, settings
-from rule_cases import BOUNDS, CHANGING, CREATING, MODEL_BOUNDS, TASK_BOUNDS, Case
+from rule_cases import (
+    BOUNDS,
+    CHANGING,
+    CLASS_BOUNDS,
+    CREATING,
+    MODEL_BOUNDS,
+    PROVIDER_BOUNDS,
+    TASK_BOUNDS,
+    Case,
+)
 
 from easel_api import generationclass, generationjob, modeldeployment, provider
 from easel_api.crdgen.render import custom_resource_definition
@@ -88,8 +99,12 @@ def test_every_immutable_field_has_a_case_for_each_way_it_could_change() -> None
 
 @pytest.mark.parametrize(
     ("base", "path", "right", "wrong"),
-    [(job(), *each) for each in BOUNDS] + TASK_BOUNDS + [(model(), *each) for each in MODEL_BOUNDS],
-    ids=[each[-3] for each in (*BOUNDS, *TASK_BOUNDS, *MODEL_BOUNDS)],
+    [(job(), *each) for each in BOUNDS]
+    + TASK_BOUNDS
+    + [(model(), *each) for each in MODEL_BOUNDS]
+    + [(provider_manifest(), *each) for each in PROVIDER_BOUNDS]
+    + [(generation_class(backends=[{"provider": {"name": "west"}}]), *each) for each in CLASS_BOUNDS],
+    ids=[each[-3] for each in (*BOUNDS, *TASK_BOUNDS, *MODEL_BOUNDS, *PROVIDER_BOUNDS, *CLASS_BOUNDS)],
 )
 def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], objects: Objects) -> None:
     for value in right:

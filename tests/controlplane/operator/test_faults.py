@@ -80,7 +80,7 @@ class Process:
         cache, self.demands = Cache(), Demands(METRICS)
         self.admissions = AdmissionQueue(SETTINGS.admission)
         observer = Observer(
-            cache, self.demands, self.admissions, Prober(Runtime()), self.reach, lambda _: (), lambda *_: None
+            cache, self.demands, self.admissions, Prober(Runtime()), self.reach, lambda _: (), lambda *_: None, SETTINGS
         )
         self.cache, self.reach.left = cache, -1
         self.loop = Loop(

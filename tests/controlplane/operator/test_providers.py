@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from operating.clock import Clock
 from operating.place import Place
 from operating.process import OperatorProcess, until
+from operating.rights import grant
 
-from conftest import Start
+if TYPE_CHECKING:
+    from easel_cluster.apionly import ApiServer
+
+    from conftest import Start
 
 pytestmark = pytest.mark.apiserver
 
@@ -223,3 +228,103 @@ def test_what_was_paid_today_is_nothing_at_midnight(
     place.patch("prov", "west", {"metadata": {"labels": {"looked-at": "before-midnight"}}})
     until(lambda: gauges(operator).get(today) == 0.0, "a new day")
     assert gauges(operator)[month] == (37.5 if midnight.day > 1 else 0.0)
+
+
+SHARED = "easel-provider-west"
+
+
+@pytest.fixture
+def shared(server: ApiServer, start: Start, tmp_path: Path) -> Iterator[tuple[Place, Place]]:
+    """A namespace with Providers, one with jobs, and an operator of both that shares Providers and may do what it declares."""
+    platform, art = (Place(server.kubectl, f"{name}-{uuid.uuid4().hex[:8]}").make() for name in ("platform", "art"))
+    operator: OperatorProcess = start(
+        platform,
+        namespaces=[platform.namespace, art.namespace],
+        providersAcrossNamespaces=True,
+        kubeconfig=grant(platform, server.kubeconfig, tmp_path, art),
+    )
+    operator.ready().leads()
+    yield platform, art
+    said = operator.log.read_text()
+    assert "may not do this" not in said, said
+    assert "a defect of the operator" not in said, said
+
+
+def may(place: Place, worker_of: Place, *what: str) -> bool:
+    """Whether the workers of a namespace may do this in a place."""
+    account = f"system:serviceaccount:{worker_of.namespace}:easel-worker"
+    asked = place.kubectl.run("auth", "can-i", *what, "-n", place.namespace, "--as", account)
+    return bool(asked.stdout.strip() == "yes")
+
+
+def test_a_job_is_given_a_provider_of_another_namespace_that_selects_its_own(shared: tuple[Place, Place]) -> None:
+    platform, art = shared
+    provider(platform, "west", namespaceSelector={"matchLabels": {"team": "art"}})
+    platform.await_condition("prov", "west", "Ready", "True", "Configured")
+    name = generation_class(art, "shared", {"provider": {"name": "west", "namespace": platform.namespace}})
+    class_job(art, "mugs", name)
+    told = art.await_condition("gen", "mugs", "Reconciling", "True", "ProviderNotReady")
+    says = f"Provider west.{platform.namespace}: its namespaceSelector does not select namespace {art.namespace}"
+    assert says in told["message"]
+    assert platform.get("role", SHARED) is None
+    assert not may(platform, art, "get", "providers/west")
+
+    art.kubectl("label", "namespace", art.namespace, "team=art")
+    job: Any = until(lambda: art.get("job", "mugs"), "the batch Job")
+    pod = job["spec"]["template"]["spec"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "provider-0"]
+    assert mount["mountPath"] == f"/etc/easel/providers/west.{platform.namespace}"
+    binding: Any = platform.get("rolebinding", SHARED)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "easel-worker", "namespace": art.namespace}]
+    assert [owner["kind"] for owner in binding["metadata"]["ownerReferences"]] == ["Provider"]
+    assert may(platform, art, "get", "providers/west")
+    assert may(platform, art, "patch", "providers/west", "--subresource=status")
+    for more in (("patch", "providers/west"), ("get", "providers/east"), ("list", "providers"), ("get", "secrets/aws")):
+        assert not may(platform, art, *more), more
+
+
+def test_what_lets_others_use_a_provider_is_put_back_and_goes_with_the_selector(shared: tuple[Place, Place]) -> None:
+    platform, art = shared
+    provider(platform, "west", namespaceSelector={})
+    first: Any = until(lambda: platform.get("rolebinding", SHARED), "the RoleBinding")
+    platform("delete", "role", SHARED)
+    until(lambda: platform.get("role", SHARED), "the Role is put back")
+    platform("delete", "rolebinding", SHARED)
+    again: Any = until(lambda: platform.get("rolebinding", SHARED), "the RoleBinding is put back")
+    assert again["metadata"]["uid"] != first["metadata"]["uid"]
+
+    def says() -> str:
+        return str(platform.condition("prov", "west", "Ready").get("message", ""))
+
+    until(lambda: says().endswith("also by 1 other namespace"), "who may use it is told")
+    art.kubectl("label", "namespace", art.namespace, "closed=yes")
+    only_open = {"matchExpressions": [{"key": "closed", "operator": "DoesNotExist"}]}
+    platform.patch("prov", "west", {"spec": {"namespaceSelector": only_open}})
+    until(lambda: platform.get("rolebinding", SHARED) is None, "it goes with the last that was selected")
+    art.kubectl("label", "namespace", art.namespace, "closed-")
+    until(lambda: platform.get("rolebinding", SHARED), "it comes back")
+    platform.patch("prov", "west", {"spec": {"namespaceSelector": None}})
+    until(lambda: not platform.get("rolebinding", SHARED) and not platform.get("role", SHARED), "both are gone")
+
+
+def test_the_account_of_a_job_of_another_namespace_is_closed_when_it_is_gone(shared: tuple[Place, Place]) -> None:
+    platform, art = shared
+    provider(platform, "west", namespaceSelector={})
+    name = generation_class(art, "closing", {"provider": {"name": "west", "namespace": platform.namespace}})
+    uids = {}
+    for each in ("gone", "stays"):
+        class_job(art, each, name)
+        until(lambda job=each: art.get("job", job), "the batch Job", 60)
+        uids[each] = (art.get("gen", each) or {})["metadata"]["uid"]
+    accounts = [
+        {"holder": uid, "job": f"{art.namespace}/{each}", "reserved": "0.16", "paid": "0"} for each, uid in uids.items()
+    ]
+    platform.patch_status("prov", "west", {"spend": {"accounts": accounts}})
+    art("delete", "gen", "gone")
+
+    def ledger() -> Any:
+        return (platform.get("prov", "west") or {})["status"]["spend"]
+
+    until(lambda: [each["holder"] for each in ledger()["accounts"]] == [uids["stays"]], "the account is closed", 60)
+    (row,) = ledger()["namespaces"]
+    assert (row["name"], row["month"]["amount"], ledger()["month"]["amount"]) == (art.namespace, "0.16", "0.16")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.apiserver
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
 FILES = sorted(path for path in GOLDEN.glob("*.yaml") if path.stem != "scaler-keda")
 """KEDA's kind is served where KEDA is: tests/e2e/test_keda.py."""
-WITH_PODS = [path for path in FILES if not path.stem.startswith("scaler")]
+WITH_PODS = [path for path in FILES if not path.stem.startswith(("scaler", "provider"))]
 
 
 def documents(path: Path) -> list[dict[str, Any]]:

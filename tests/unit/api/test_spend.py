@@ -9,20 +9,35 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easel_api.provider import MAX_ACCOUNTS, Account, Spend, SpendLimits, Window
-from easel_api.spend import NOTHING, account_of, booked, close, room
+from easel_api.provider import (
+    MAX_ACCOUNTS,
+    MAX_NAMESPACES,
+    Account,
+    NamespaceLimits,
+    NamespaceWindows,
+    Spend,
+    SpendLimits,
+    Window,
+)
+from easel_api.spend import NOTHING, account_of, booked, close, room, windows_of
 
 TODAY = date(2026, 11, 28)
 CENT = Decimal("0.01")
 LIMITS = SpendLimits(per_day=Decimal("1.00"))
 
 
-def account(holder: str = "a", reserved: str = "0", paid: str = "0") -> Account:
-    return Account(holder=holder, reserved=Decimal(reserved), paid=Decimal(paid))
+def account(holder: str = "a", reserved: str = "0", paid: str = "0", namespace: str = "") -> Account:
+    job = f"{namespace}/{holder}" if namespace else ""
+    return Account(holder=holder, reserved=Decimal(reserved), paid=Decimal(paid), job=job)
 
 
 def day(spend: Spend) -> Decimal:
     return spend.day.amount if spend.day else NOTHING
+
+
+def day_of(spend: Spend, namespace: str) -> Decimal:
+    windows = windows_of(spend, namespace)
+    return windows.day.amount if windows and windows.day else NOTHING
 
 
 def test_what_is_reserved_counts_until_it_is_settled() -> None:
@@ -85,6 +100,71 @@ def test_without_a_limit_there_is_room_and_no_more_accounts_than_a_status_holds(
     assert booked(full, SpendLimits(), account("7", reserved="1"), TODAY) is not None
 
 
+EACH = SpendLimits(
+    per_day=Decimal("1.00"), per_namespace=NamespaceLimits(per_day=Decimal("0.60"), per_month=Decimal("0.90"))
+)
+
+
+def test_a_namespace_has_a_limit_of_its_own_beside_that_of_all() -> None:
+    spend = booked(Spend(), EACH, account("a", reserved="0.50", namespace="art"), TODAY)
+    assert spend is not None
+    assert (room(spend, EACH, TODAY, "art"), room(spend, EACH, TODAY, "studio")) == (Decimal("0.10"), Decimal("0.50"))
+    assert booked(spend, EACH, account("b", reserved="0.11", namespace="art"), TODAY) is None
+    assert booked(spend, EACH, account("c", reserved="0.51", namespace="studio"), TODAY) is None
+    spend = booked(spend, EACH, account("c", reserved="0.10", paid="0.40", namespace="studio"), TODAY)
+    assert spend is not None
+    assert (day(spend), day_of(spend, "studio"), day_of(spend, "art")) == (Decimal("0.40"), Decimal("0.40"), NOTHING)
+
+
+def test_the_windows_of_a_namespace_are_those_of_its_days_and_months() -> None:
+    spend = booked(Spend(), EACH, account("a", paid="0.60", namespace="art"), TODAY)
+    assert spend is not None
+    tomorrow = date(2026, 11, 29)
+    assert (room(spend, EACH, TODAY, "art"), room(spend, EACH, tomorrow, "art")) == (NOTHING, Decimal("0.30"))
+    assert room(spend, EACH, date(2026, 12, 1), "art") == Decimal("0.60")
+    assert close(spend, "a", tomorrow).namespaces == spend.namespaces
+
+
+def test_what_a_job_that_is_over_never_settled_is_paid_by_its_namespace() -> None:
+    spend = booked(Spend(), EACH, account("a", reserved="0.20", paid="0.10", namespace="art"), TODAY)
+    assert spend is not None
+    closed = close(spend, "a", TODAY)
+    assert (day(closed), day_of(closed, "art")) == (Decimal("0.30"), Decimal("0.30"))
+
+
+def test_a_row_goes_when_its_month_is_over_and_no_job_of_it_is_underway() -> None:
+    spend = Spend()
+    for holder, namespace in (("a", "art"), ("b", "studio"), ("c", "lab")):
+        after = booked(spend, EACH, account(holder, paid="0.10", namespace=namespace), TODAY)
+        assert after is not None
+        spend = after
+    spend = close(close(spend, "a", TODAY), "c", TODAY)
+    assert [each.name for each in spend.namespaces] == ["art", "studio", "lab"], "its month is not over"
+    later = booked(spend, EACH, account("d", reserved="0.10", namespace="lab"), date(2026, 12, 1))
+    assert later is not None
+    assert [each.name for each in later.namespaces] == ["studio", "lab"]
+    assert later.month == Window(name="2026-12", amount=NOTHING)
+    behind = booked(later, EACH, account("e", paid="0.10", namespace="art"), date(2026, 11, 30))
+    assert behind is not None
+    row = windows_of(behind, "art")
+    assert row is not None
+    assert row.month == Window(name="2026-12", amount=Decimal("0.10")), "a clock that is behind opens no month again"
+
+
+def test_of_more_namespaces_than_a_ledger_holds_none_pays_by_a_limit_of_its_own() -> None:
+    month = Window(name="2026-11", amount=Decimal("0.01"))
+    full = Spend(namespaces=[NamespaceWindows(name=f"n{number}", month=month) for number in range(MAX_NAMESPACES)])
+    new = account("a", reserved="0.10", namespace="one-more")
+    assert booked(full, EACH, new, TODAY) is None
+    assert booked(full, LIMITS, new, TODAY) is not None, "all together have a limit, and are counted"
+    assert booked(full, EACH, new, date(2026, 12, 1)) is not None, "rows of a month that is over make room"
+    assert booked(full, EACH, account("b", reserved="0.10"), TODAY) is None, "nobody knows whose it is"
+
+
+OF = {"a": "art", "b": "art", "c": "studio"}
+"""Whose each job is."""
+
+
 @dataclass
 class World:
     """Workers that reserve, pay and die, and what was really paid."""
@@ -92,11 +172,16 @@ class World:
     spend: Spend = field(default_factory=Spend)
     reserved: dict[str, Decimal] = field(default_factory=dict)
     paid: dict[str, Decimal] = field(default_factory=dict)
-    billed: Decimal = NOTHING
+    billed: dict[str, Decimal] = field(default_factory=lambda: dict.fromkeys(OF.values(), NOTHING))
+
+    @property
+    def all_billed(self) -> Decimal:
+        return sum(self.billed.values(), NOTHING)
 
     def book(self, holder: str, reserved: Decimal) -> bool:
-        said = Account(holder=holder, reserved=reserved, paid=self.paid.get(holder, NOTHING))
-        after = booked(self.spend, LIMITS, said, TODAY)
+        paid = self.paid.get(holder, NOTHING)
+        said = Account(holder=holder, reserved=reserved, paid=paid, job=f"{OF[holder]}/{holder}")
+        after = booked(self.spend, EACH, said, TODAY)
         if after is None:
             return False
         self.spend, self.reserved[holder] = after, reserved
@@ -106,7 +191,7 @@ class World:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["reserve", "call", "reserve", "call", "settle", "die"]),
-        st.sampled_from("ab"),
+        st.sampled_from("abc"),
         st.integers(5, 60),
     ),
     min_size=10,
@@ -126,7 +211,7 @@ def test_workers_together_never_have_more_billed_than_the_limit(steps: list[tupl
             case "call" if held >= CENT:
                 # Billed at once; the ledger hears of it with the next booking.
                 price = min(held, cents * CENT)
-                world.billed += price
+                world.billed[OF[who]] += price
                 world.paid[who] = world.paid.get(who, NOTHING) + price
                 world.reserved[who] = held - price
             case "settle":
@@ -135,8 +220,11 @@ def test_workers_together_never_have_more_billed_than_the_limit(steps: list[tupl
                 world.spend = close(world.spend, who, TODAY)
                 world.reserved.pop(who, None)
                 world.paid.pop(who, None)
-        assert world.billed <= LIMITS.per_day  # type: ignore[operator]  # it has one
+        assert world.all_billed <= Decimal("1.00")
+        assert max(world.billed.values()) <= Decimal("0.60")
     for who in list(world.reserved):
         assert world.book(who, NOTHING), "to let go needs no room"
-    assert day(world.spend) >= world.billed, "what was paid is never less than what was billed"
+    assert day(world.spend) >= world.all_billed, "what was paid is never less than what was billed"
+    assert all(day_of(world.spend, whose) >= billed for whose, billed in world.billed.items())
+    assert sum((day_of(world.spend, whose) for whose in world.billed), NOTHING) == day(world.spend)
     assert all(account_of(world.spend, who).reserved == NOTHING for who in world.reserved)  # type: ignore[union-attr]  # booked above

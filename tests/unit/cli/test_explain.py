@@ -67,3 +67,35 @@ def test_a_class_that_is_not_in_the_files_is_named(
     code, said = explained(capsys, monkeypatch, MODEL)
     assert code == 2
     assert "there is no GenerationJob with a generationClassName" in said
+
+
+SHARED = """
+apiVersion: easel.dev/v1alpha1
+kind: Provider
+metadata: {name: bedrock-west, namespace: platform}
+spec:
+  family: BedrockInvoke
+  region: us-west-2
+  credentials: {workloadIdentity: {}}
+  offers: [{model: "stability.stable-image-ultra-v1:1"}]
+---
+"""
+
+
+def test_a_provider_of_another_namespace_has_its_full_name_beside_one_of_the_same_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, both = (
+        tmp_path / "shared.yaml",
+        "{provider: {name: bedrock-west}}\n  - {provider: {name: bedrock-west, namespace: platform}}",
+    )
+    text = Path(CLASS).read_text().replace("{provider: {name: bedrock-west}}", both)
+    text = text.replace("metadata: {name: class-mugs}", "metadata: {name: class-mugs, namespace: art}")
+    for selector, refused in (("", True), ("  namespaceSelector: {matchLabels: {team: art}}\n", False)):
+        file.write_text(SHARED.replace("---\n", f"{selector}---\n") + text)
+        code, said = explained(capsys, monkeypatch, str(file), MODEL)
+        assert code == 0
+        assert "bedrock-west/stability.stable-image-ultra-v1:1" in said
+        assert ("its namespaceSelector does not select namespace art" in said) is refused
+        assert ("bedrock-west.platform/stability.stable-image-ultra-v1:1" in said) is not refused
+        assert ("that is for the cluster to say" in said) is not refused

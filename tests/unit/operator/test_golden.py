@@ -18,10 +18,13 @@ from easel_operator.core.configuration import RuntimeProfile
 from easel_operator.core.decision import Environment
 from easel_operator.core.job.batchjob import batch_job
 from easel_operator.core.job.choice import Chosen
+from easel_operator.core.manifests import sealed
 from easel_operator.core.model.decide import children
 from easel_operator.core.model.fetching import fetch_job
 from easel_operator.core.model.scalers import scaler
-from easel_operator.core.observed import Problem, Routes, UsableProvider
+from easel_operator.core.observed import Identity, Problem, Routes, UsableProvider
+from easel_operator.core.provider.sharing import role, role_binding
+from easel_operator.core.resources import PROVIDERS, Key
 from easel_operator.core.scaling.hours import bounds_at
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "operator"
@@ -106,7 +109,14 @@ def class_jobs() -> list[Manifest]:
     return [batch_job(job_view().identity, made, Chosen("studio", "Routed"), configuration(), {}, routes)]
 
 
+def sharing() -> list[Manifest]:
+    """What lets the workers of two other namespaces pay by a Provider."""
+    owner = Identity(Key(PROVIDERS.kind, "platform", "west"), "provider-uid", 1)
+    return [sealed(role(owner)), sealed(role_binding(owner, ("art", "studio"), configuration()))]
+
+
 CASES = {
+    "provider-sharing": sharing,
     "job-class": class_jobs,
     "model-cpu": lambda: models({}),
     "model-gpu": lambda: models(GPU),

@@ -13,9 +13,12 @@ from operator_views import NOW, environment
 from easel_api.offers import Offer
 from easel_api.provider import Account, ProviderSpec, ProviderStatus, Spend
 from easel_inference.catalog.merging import offer_of
-from easel_operator.core.actions import ApplyStatus, SettleSpend
-from easel_operator.core.observed import Identity, Problem, ProviderView
+from easel_operator.core.actions import Action, Apply, ApplyStatus, Delete, SettleSpend
+from easel_operator.core.decision import Refusal
+from easel_operator.core.manifests import sealed
+from easel_operator.core.observed import Child, Identity, Problem, ProviderView
 from easel_operator.core.provider.decide import decide
+from easel_operator.core.provider.sharing import role, role_binding
 from easel_operator.core.resources import PROVIDERS, Key
 
 KEY = Key(PROVIDERS.kind, "art", "west")
@@ -104,3 +107,70 @@ def test_accounts_of_jobs_that_are_over_are_closed_one_write_at_a_time() -> None
 def test_a_provider_that_goes_is_left_alone() -> None:
     found = view()
     assert decide(replace(found, identity=replace(found.identity, deleting=True)), environment()).settled
+
+
+SHARING = environment(providers_across_namespaces=True)
+OPEN: dict[str, Any] = {"namespaceSelector": {}}
+
+
+def children(found: ProviderView, *users: str) -> dict[str, Child]:
+    """The Role and the RoleBinding as they are once they were applied."""
+    made = (role(found.identity), role_binding(found.identity, users, SHARING.configuration))
+    bodies = {each.resource.kind: sealed(each).body for each in made}
+    return {
+        kind: Child(
+            body["metadata"]["name"],
+            kind,
+            "uid",
+            body["metadata"]["annotations"]["easel.dev/rendered"],
+            False,
+            "7",
+            body,
+        )
+        for kind, body in bodies.items()
+    }
+
+
+def shared(found: ProviderView) -> list[Action]:
+    return [each for each in decide(found, SHARING).actions if isinstance(each, Apply | Delete)]
+
+
+def test_other_namespaces_that_may_use_it_get_their_workers_the_rights() -> None:
+    found = replace(view(**OPEN), users=("lab", "studio"))
+    made = shared(found)
+    assert all(isinstance(each, Apply) and not each.version for each in made)
+    bodies = [each.manifest.body for each in made if isinstance(each, Apply)]
+    assert [body["kind"] for body in bodies] == ["Role", "RoleBinding"], "nobody is bound to what is not there"
+    assert {rule["resourceNames"][0] for rule in bodies[0]["rules"]} == {"west"}
+    assert {(subject["name"], subject["namespace"]) for subject in bodies[1]["subjects"]} == {
+        ("easel-worker", "lab"),
+        ("easel-worker", "studio"),
+    }
+    assert shared(replace(found, children=children(found, "lab", "studio"))) == []
+    (changed,) = shared(replace(found, children=children(found, "lab")))
+    assert isinstance(changed, Apply)
+    assert (changed.manifest.resource.kind, changed.version) == ("RoleBinding", "7")
+
+
+def test_what_lets_them_goes_with_the_selector_or_the_last_of_them() -> None:
+    found = view()
+    gone = shared(replace(found, children=children(found, "lab")))
+    assert [each.reference.resource.kind for each in gone if isinstance(each, Delete)] == ["RoleBinding", "Role"]
+    others = {kind: replace(child, owner_uid="another") for kind, child in children(found, "lab").items()}
+    assert shared(replace(found, children=others)) == [], "what is somebody else's stays"
+    unread = replace(found, spec=Problem("InvalidInput", "spec.family"), children=children(found, "lab"))
+    assert shared(unread) == [], "what cannot be read takes nothing"
+
+
+def test_who_else_may_use_it_is_told() -> None:
+    def ready(found: ProviderView, where: Any = SHARING) -> str:
+        actions = [each for each in decide(found, where).actions if isinstance(each, ApplyStatus)]
+        return next(str(each["message"]) for each in actions[0].status["conditions"] if each["type"] == "Ready")
+
+    found = replace(view(**OPEN), users=("lab",))
+    assert ready(view()) == "1 of 1 offers can be used"
+    assert ready(found).endswith("; also by 1 other namespace")
+    assert "providers.acrossNamespaces" in ready(view(**OPEN), environment())
+    refused = replace(found, refusal=Refusal("NameTaken", "an object of this name belongs to somebody else"))
+    assert ready(refused).endswith("was refused: an object of this name belongs to somebody else")
+    assert shared(refused) == []

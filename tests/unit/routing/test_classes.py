@@ -145,3 +145,20 @@ def test_what_may_be_paid_for_already_goes_nowhere_else() -> None:
     assert fallback_of(of_class({"modelDeployment": {"name": "a"}})).failures == frozenset()
     blocked = of_class({"modelDeployment": {"name": "a"}}, fallback={"onContentBlocked": "FallBack"})
     assert fallback_of(blocked).failures == {"ContentBlocked"}
+
+
+def test_a_provider_of_another_namespace_has_its_full_name() -> None:
+    spec = of_class({"provider": {"name": "west"}}, {"provider": {"name": "west", "namespace": "platform"}})
+    theirs = {"west": account_of(provider()), "west.platform": "its namespaceSelector does not select namespace art"}
+    assert [(each.name, each.refusal) for each in backends_of(spec, {}, theirs, "art")] == [
+        (f"west/{CORE}", ""),
+        ("west.platform", "its namespaceSelector does not select namespace art"),
+    ]
+    ours = backends_of(spec, {}, {"west": account_of(provider())}, "platform")
+    assert {(each.name, each.provider) for each in ours} == {(f"west/{CORE}", "west")}, "to its own it has its own name"
+
+
+def test_a_price_that_nobody_knows_passes_no_limit_of_a_namespace() -> None:
+    spend = {"perNamespace": {"perMonth": "5"}}
+    (found,) = backends_of(of_class({"provider": {"name": "west"}}), {}, {"west": account_of(provider(spend=spend))})
+    assert found.limited

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from easel_api.errors import EaselError, Transient
 from easel_operator.core import labels
 from easel_operator.core.pods import TELLING_REASONS
-from easel_operator.core.resources import CHILD_KINDS, EVENTS, OWN_KINDS, Resource
+from easel_operator.core.resources import CHILD_KINDS, EVENTS, NAMESPACES, OWN_KINDS, SHARING_KINDS, Resource
 from easel_operator.ports.cluster import Expired
 
 from .cluster import path_of
@@ -44,9 +44,16 @@ async def watch(
     known: Known,
     on_change: OnChange,
     on_complete: Callable[[], object] = lambda: None,
+    *,
+    sharing: bool = False,
 ) -> None:
-    """Our kinds, their children and what events tell of these, in these namespaces, for ever; says when all was listed once."""
+    """Our kinds, their children and what events tell of these, in these namespaces, for ever; says when all was listed once.
+
+    With `sharing` also what lets namespaces use each other's Providers, and the labels of these namespaces.
+    """
     reflectors = list(_reflectors(transport, namespaces, known, on_change))
+    if sharing:
+        reflectors += _sharing(transport, namespaces, known, on_change)
     async with asyncio.TaskGroup() as group:
         for reflector in reflectors:
             group.create_task(reflector.run())
@@ -67,6 +74,26 @@ def _reflectors(
         for reason in TELLING_REASONS:
             its = for_reason(known, reason)
             yield EventReflector(transport, EVENTS, namespace, {"fieldSelector": f"reason={reason}"}, its, on_change)
+
+
+def _sharing(
+    transport: Transport, namespaces: tuple[str, ...], known: Known, on_change: OnChange
+) -> Iterator[Reflector]:
+    for namespace in namespaces:
+        for resource in SHARING_KINDS:
+            yield Reflector(transport, resource, namespace, {"labelSelector": labels.SELECTOR}, known, on_change)
+        # By name, as the operator may read no other.
+        query = {"fieldSelector": f"metadata.name={namespace}"}
+        yield Reflector(transport, NAMESPACES, "", query, named(known, namespace), on_change)
+
+
+def named(known: Known, name: str) -> Known:
+    """Of what is known the one of this name."""
+
+    def chosen(resource: Resource, namespace: str) -> Mapping[str, Raw]:
+        return {each: raw for each, raw in known(resource, namespace).items() if each == name}
+
+    return chosen
 
 
 def for_reason(known: Known, reason: str) -> Known:

@@ -1,10 +1,11 @@
-"""What to do about a Provider: say what of it can be used, and close the accounts of jobs that are over.
+"""What to do about a Provider: say what of it can be used, let other namespaces use it, and close the accounts of jobs that are over.
 
 Nothing is asked of the provider itself: a credential is the workers', who mount it, and a call would cost money.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from easel_api.conditions import ConditionStatus, ConditionType
@@ -19,20 +20,26 @@ from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.observed import Problem, ProviderView
 from easel_operator.core.provider.spending import Spending, spending
 
+from .sharing import shared
+
 FIELDS = ("observed_generation", "conditions", "offers")
 
 
 def decide(view: ProviderView, environment: Environment) -> Decision:
-    """The status, then the ledger; the next look is at the next day of UTC, when a model may be gone."""
+    """Who else may use it, then the status, then the ledger; the next look is at the next day of UTC, when a model may be gone."""
     if view.identity.deleting:
         return Decision(reasons=("deleting",))
     today = environment.now.date()
-    status = _status(view, environment)
+    # What cannot be read gives nothing and takes nothing.
+    sharing = () if isinstance(view.spec, Problem) else shared(view, environment.configuration)
+    status = _status(view, environment, refused=view.refusal is not None and bool(sharing))
     written = statuses.write(view.identity, statuses.fields(view.status, FIELDS), statuses.fields(status, FIELDS))
     if written:
         written += statuses.announce(view.identity, view.status.conditions, status.conditions)
     return Decision(
-        written or _closed(view, today),  # one write at a time, each to the version that was read
+        # After a refusal the pass ends with the status; the rest is tried again at the next one. Of the Provider there is one
+        # write at a time, each to the version that was read.
+        (() if view.refusal else sharing) + (written or _closed(view, today)),
         _until_tomorrow(environment.now),
         tuple(f"{item.type}={item.status} {item.reason}" for item in status.conditions),
         spending=_spending(view, today),
@@ -62,7 +69,7 @@ def _closed(view: ProviderView, today: date) -> tuple[Action, ...]:
     return (SettleSpend(view.identity.key, view.identity.uid, view.identity.resource_version, body),)
 
 
-def _status(view: ProviderView, environment: Environment) -> ProviderStatus:
+def _status(view: ProviderView, environment: Environment, *, refused: bool) -> ProviderStatus:
     if isinstance(view.spec, Problem):
         said, offers = _unusable(view.spec.reason, view.spec.message), []
     else:
@@ -70,7 +77,9 @@ def _status(view: ProviderView, environment: Environment) -> ProviderStatus:
             _offer(view.spec, each.model, view.offers.get(each.model), environment.now.date())
             for each in view.spec.offers
         ]
-        said = _says(view.spec, view, offers)
+        said = [
+            _shared_by(each, view.spec, view, environment, refused=refused) for each in _says(view.spec, view, offers)
+        ]
     return ProviderStatus(
         observed_generation=view.identity.generation,
         conditions=settle(said, view.status.conditions, view.identity.generation, environment.now),
@@ -104,6 +113,19 @@ def _says(spec: ProviderSpec, view: ProviderView, offers: list[OfferStatus]) -> 
         ]
     going = [each for each in offers if each.state is State.RETIRING]
     return [usable, _served("True", "Retiring" if going else "Served", _told(going))]
+
+
+def _shared_by(says: Says, spec: ProviderSpec, view: ProviderView, environment: Environment, *, refused: bool) -> Says:
+    """With who else may use it, where it is usable at all."""
+    if spec.namespace_selector is None or says.type is not ConditionType.READY or says.status != "True":
+        return says
+    if refused and view.refusal:
+        told = f"what lets other namespaces use it was refused: {view.refusal.message}"
+    elif not environment.configuration.providers_across_namespaces:
+        told = "by its own namespace alone, since the platform shares no Providers (providers.acrossNamespaces)"
+    else:
+        told = f"also by {len(view.users)} other namespace{'' if len(view.users) == 1 else 's'}"
+    return replace(says, message=f"{says.message}; {told}")
 
 
 def _unusable(reason: str, message: str) -> list[Says]:

@@ -30,6 +30,7 @@ from easel_api.provider import DAY_PATTERN, HTTPS_PATTERN, MODEL_ID_PATTERN, PRO
 from easel_api.s3 import ENDPOINT_PATTERN, REGION_PATTERN
 from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
+from easel_api.selectors import LABEL_PATTERN, LABEL_VALUE_PATTERN
 from easel_api.tasks import TAKES, Task
 from easel_api.uris import BUCKET_PATTERN, INPUT_PATTERN, MODEL_PATTERN
 
@@ -55,6 +56,8 @@ MATCHING: dict[str, list[str]] = {
     HTTPS_PATTERN: ["https://bedrock.example.org", "https://10.0.0.1:8443/base"],
     DAY_PATTERN: ["2026-11-28", "2026-11"],
     PROJECT_PATTERN: ["art-studio-42"],
+    LABEL_PATTERN: ["team", "example.org/team", "kubernetes.io/metadata.name"],
+    LABEL_VALUE_PATTERN: ["", "art", "A_1.b"],
     CURRENCY_PATTERN: ["USD", "EUR"],
     DIGEST_PATTERN: ["sha256:" + "0a" * 32],
     BUCKET_PATTERN: ["art", "a.b-c", "a" * 63],
