@@ -44,6 +44,15 @@ class Scene:
     def await_replicas(self, model: str, count: int) -> None:
         until(lambda: self.replicas(model) == count, f"{model} has {count} replicas", 90)
 
+    def await_idle(self, model: str) -> None:
+        """The operator has seen that all work ended; it may be a while after the job says so."""
+
+        def since() -> Any:
+            status: dict[str, Any] = (self.place.get("mdep", model) or {}).get("status", {})
+            return status.get("scaling", {}).get("idleSince")
+
+        until(since, f"{model} is idle")
+
     def await_polls(self, which: str) -> None:
         """Three more reconciles of models that change nothing."""
         settled = 'easel_operator_reconciles_total{kind="ModelDeployment",result="settled"}'
@@ -166,7 +175,7 @@ def test_a_job_wakes_its_model_while_prometheus_is_down(scene: Scene) -> None:
     assert scene.prometheus.url in told["message"]
     assert scene.operator.metric("easel_scaling_active{") == 0.0
     finish(place, "mugs")
-    until(lambda: (place.get("mdep", "studio") or {})["status"]["scaling"]["idleSince"], "idle")
+    scene.await_idle("studio")
     scene.await_polls("long after its idle time")
     assert scene.replicas("studio") == 1
 
@@ -209,7 +218,7 @@ def test_a_clock_that_jumps_takes_no_replica_that_works_and_leaves_none_awake(ju
         assert jumping.replicas("studio") == 3, jump
     clock.jump("+1d")
     finish(place, "mugs")
-    until(lambda: (place.get("mdep", "studio") or {})["status"]["scaling"]["idleSince"], "idle")
+    jumping.await_idle("studio")
     clock.jump("+0")
     jumping.await_replicas("studio", 0)
 
