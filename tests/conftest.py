@@ -31,10 +31,11 @@ hypothesis.settings.load_profile("easel")
 NEEDED_TOOLS = {
     "api_server": tools.API_TOOLS,
     "s3_server": ("versitygw",),
+    "gcs_program": ("fake-gcs-server",),
     "cluster": tools.NODE_TOOLS,
     "keda_programs": ("keda-operator", "keda-adapter"),
 }
-"""Fixtures, and the programs that each starts."""
+"""Fixtures, and the programs that each starts or hands out."""
 
 RUNS_LAST = "test_node_leaves_no_trace.py"
 """Takes the node down, which the other tests of a session share."""
@@ -105,6 +106,22 @@ def s3_server(request: pytest.FixtureRequest, progress: Callable[[str], None]) -
         apionly.temporary_s3(Path(folder) / "state", progress) as server,
     ):
         yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_program(request: pytest.FixtureRequest, progress: Callable[[str], None]) -> Path:
+    """fake-gcs-server, for emulators whose account has a bucket of Google's; they run it."""
+    _skip_unless_built(request, "gcs_program")
+    return tools.ensure(("fake-gcs-server",), progress)["fake-gcs-server"]
+
+
+@pytest.fixture(scope="session")
+def azurite_program(progress: Callable[[str], None]) -> tools.NodeProgram:
+    """Azurite, for emulators that leave results in a container of Azure; they run it."""
+    try:
+        return tools.packaged("azurite", progress)
+    except EnvironmentFault as fault:
+        pytest.skip(f"no Azurite: {fault}")
 
 
 @pytest.fixture(scope="session")

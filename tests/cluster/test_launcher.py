@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from easel_cluster import __main__ as command_line
 from easel_cluster import bases, cluster, namespaces, oci, processes, tools
-from easel_cluster.layout import LONGEST_STATE_PATH, State
+from easel_cluster.layout import LONGEST_STATE_PATH, NPM_PACKAGES, State
 from easel_cluster.pki import Authority
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +111,16 @@ def test_a_program_is_built_once_and_a_failed_build_says_why(monkeypatch: pytest
     (module / "main.go").write_text("package main\n\nfunc main() { nowhere() }\n")
     with pytest.raises(BackendFault, match="undefined: nowhere"):
         tools.ensure(["pod"], said.append)
+
+
+@pytest.mark.parametrize("folder", sorted(NPM_PACKAGES.iterdir()), ids=lambda folder: folder.name)
+def test_each_package_of_a_lock_has_a_hash(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text())
+    root, *others = lock["packages"].items()
+    assert root[1]["dependencies"] == json.loads((folder / "package.json").read_text())["dependencies"]
+    assert len(others) > 1
+    for name, package in others:
+        assert package["integrity"].startswith("sha512-"), name
 
 
 def test_a_node_without_root_is_refused_before_anything_is_made(

@@ -31,6 +31,11 @@ def need_c_compiler(report: Callable[[str], None]) -> None:
     _need(missing, report)
 
 
+def need_javascript(report: Callable[[str], None]) -> None:
+    """Node.js and npm, for programs in JavaScript."""
+    _need({package for program, package in (("node", "nodejs"), ("npm", "npm")) if not _on_path(program)}, report)
+
+
 def need_debootstrap(report: Callable[[str], None]) -> None:
     """What makes a Debian root folder."""
     _need(set() if _on_path("debootstrap") else {"debootstrap"}, report)

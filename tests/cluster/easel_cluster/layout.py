@@ -14,6 +14,7 @@ from easel_api.errors import EnvironmentFault
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GO_MODULES = REPOSITORY / "tests" / "cluster" / "go"
+NPM_PACKAGES = REPOSITORY / "tests" / "cluster" / "npm"
 
 LONGEST_STATE_PATH = 64
 """Characters: a unix socket's path may have 107, and containerd and kubelet add up to 40 of their own."""

@@ -61,6 +61,8 @@ TOOLS: dict[str, Tool] = {
         Tool("pod", "pod", "easel.dev/tests/cluster/pod"),
         Tool("coredns", "dns", "github.com/coredns/coredns"),
         Tool("versitygw", "s3", "github.com/versity/versitygw/cmd/versitygw"),
+        # Stores of other clouds than AWS.
+        Tool("fake-gcs-server", "gcs", "github.com/fsouza/fake-gcs-server"),
         # What GitOps tools make of an object's status, by their own libraries.
         Tool("health", "health", "easel.dev/tests/cluster/health"),
         Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator"),

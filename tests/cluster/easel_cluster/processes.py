@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,6 +27,11 @@ POLL_SECONDS = 0.05
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 10.0
 LINES_SHOWN = 6
+CHILD_SECONDS = 2.0
+"""Within which a child that is being started runs its program."""
+# Below what Linux lends to connections that go out (32768 on, ip(7)) and what Kubernetes gives to node ports (30000 on).
+LISTENING = range(15_000, 30_000)
+_DRAW = random.SystemRandom()  # tests set the seed of the shared one, alike in every process
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -146,30 +152,44 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on right now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((address, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on right now, all different.
+
+    None of those that the kernel lends to connections going out: one of them could be lent before it is listened on.
+    """
+    found: set[int] = set()
+    while len(found) < count:
+        port = _DRAW.choice(LISTENING)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            found.add(port)
+    return list(found)
 
 
 def need_free_port(address: str, port: int, who: str) -> None:
-    """Refuse to start what could not listen, naming the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise EnvironmentFault(
-                f"{who} cannot listen on port {port}",
-                where=f"{address}:{port}",
-                found=os.strerror(error.errno or 0),
-                fix="Stop what uses that port, or choose another.",
-            ) from None
+    """Refuse to start what could not listen, naming the port.
+
+    A child that another thread starts has every socket of this process until it runs its program: one of `free_ports` may outlive
+    its end by that.
+    """
+    found: list[OSError] = []
+
+    def is_free() -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                found.append(error)
+                return False
+        return True
+
+    if not wait_for(is_free, CHILD_SECONDS):
+        raise EnvironmentFault(
+            f"{who} cannot listen on port {port}",
+            where=f"{address}:{port}",
+            found=os.strerror(found[-1].errno or 0),
+            fix="Stop what uses that port, or choose another.",
+        )
 
 
 def _spawn(program: Program, state: State) -> int:

@@ -3,7 +3,7 @@
 A program is kept under a hash of everything that decides its bytes: go.mod, go.sum, the flags and Go's version. Go
 checks each module against go.sum; nothing prebuilt is downloaded. Only what is asked for is built: a test run that needs
 an API server does not pay for containerd. A program in Python gets a virtual environment of its own beside them, under a hash
-of its requirements and Python's version.
+of its requirements and Python's version; one in JavaScript a folder of packages, under a hash of its lock and Node's version.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from easel_api.errors import BackendFault, EnvironmentFault
 from easel_cluster import debian
-from easel_cluster.layout import GO_MODULES, REPOSITORY, cache_folder
+from easel_cluster.layout import GO_MODULES, NPM_PACKAGES, REPOSITORY, cache_folder
 from easel_cluster.pins import API_TOOLS, IMAGE_TOOLS, KUBERNETES_VERSION, NODE_TOOLS, TOOLS, Tool
 
 __all__ = [
@@ -33,10 +34,12 @@ __all__ = [
     "KUBERNETES_VERSION",
     "NODE_TOOLS",
     "TOOLS",
+    "NodeProgram",
     "Report",
     "Tool",
     "ensure",
     "installed",
+    "packaged",
     "say",
 ]
 
@@ -92,14 +95,67 @@ def installed(requirements: Path, report: Report = say) -> Path:
     Raises `BackendFault` when it cannot be made.
     """
     folder = _folder_of_environment(requirements)
-    done = folder / "done"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock", f"another process installs {requirements.stem}", report):
-            if not done.exists():
-                _install(requirements, folder, report)
-                done.touch()
+    _once(folder, requirements.stem, lambda: _install(requirements, folder, report), report)
     return folder / "venv" / "bin"
+
+
+@dataclass(frozen=True)
+class NodeProgram:
+    """A program in JavaScript."""
+
+    node: str
+    packages: Path
+
+    def command(self, name: str) -> tuple[str, ...]:
+        """The beginning of its command line. Node is named, since a program's environment may not find it."""
+        return self.node, str(self.packages / "node_modules" / ".bin" / name)
+
+
+def packaged(name: str, report: Report = say) -> NodeProgram:
+    """The program of a folder of `tests/cluster/npm`, with just what its lock lists; installed now where it is missing.
+
+    Raises `EnvironmentFault` when there is no Node.js and it cannot be installed, `BackendFault` when the program cannot be.
+    """
+    debian.need_javascript(report)
+    node = shutil.which("node") or "node"
+    folder = _folder_of_packages(name, node)
+    _once(folder, name, lambda: _unpack(name, folder, report), report)
+    return NodeProgram(node, folder)
+
+
+def _folder_of_packages(name: str, node: str) -> Path:
+    version = subprocess.run([node, "--version"], capture_output=True, check=True).stdout
+    pins = [(NPM_PACKAGES / name / each).read_bytes() for each in ("package.json", "package-lock.json")]
+    digest = hashlib.sha256(b"\0".join((version, *pins))).hexdigest()
+    return cache_folder() / "tools" / f"npm-{name}-{digest[:16]}"
+
+
+def _unpack(name: str, folder: Path, report: Report) -> None:
+    for each in ("package.json", "package-lock.json"):
+        shutil.copy(NPM_PACKAGES / name / each, folder)
+    # The lock has a hash for each package and no address: they come from wherever this machine's npm looks. No package's script is run.
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    _logged(f"installing {name}", command, folder / "install.log", folder, report)
+
+
+def _once(folder: Path, what: str, make: Callable[[], None], report: Report) -> None:
+    """Has a folder of the cache made, by one process at a time, and never again once it was."""
+    done = folder / "done"
+    if done.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock", f"another process installs {what}", report):
+        if not done.exists():
+            make()
+            done.touch()
+
+
+def _logged(what: str, command: list[str], log: Path, folder: Path, report: Report) -> None:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        watch(process, what, report)
+    if process.returncode:
+        raise BackendFault(f"{what} failed", found=last_lines(log, 4), fix=f"The whole log is {log}.")
 
 
 def _folder_of_environment(requirements: Path) -> Path:
@@ -115,18 +171,16 @@ def _install(requirements: Path, folder: Path, report: Report) -> None:
         f"making an environment for {requirements.stem}": [sys.executable, "-m", "venv", "--clear", str(environment)],
         f"installing {requirements.stem}": [*pip, "--no-deps", "--require-hashes", "--requirement", str(requirements)],
     }
-    with log.open("wb") as output:
-        for what, command in commands.items():
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-            watch(process, what, report)
-            if process.returncode:
-                raise BackendFault(f"{what} failed", found=last_lines(log, 4), fix=f"The whole log is {log}.")
+    for what, command in commands.items():
+        _logged(what, command, log, folder, report)
 
 
 def forget_others() -> list[str]:
     """Delete programs that this checkout does not ask for: other pins, other flags, other compilers; their folders."""
     version = go_version()
     kept = {folder_of(tool, version).name for tool in TOOLS.values()} | {_folder_of_environment(CHECKOV).name}
+    if node := shutil.which("node"):
+        kept |= {_folder_of_packages(each.name, node).name for each in NPM_PACKAGES.iterdir()}
     others = [folder for folder in (cache_folder() / "tools").glob("*") if folder.name not in kept]
     for folder in others:
         shutil.rmtree(folder)
