@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from easel_api.offers import WireFamily
+from easel_api.provider import IN_REGIONS
 
 OUT = Path("build/benchmarks/routing_memory.json")
 AIM = 150
@@ -63,15 +64,16 @@ def spec_of(family: WireFamily) -> dict[str, object]:
     own = {"model": "own-model", "tasks": ["text-to-image"], "prices": [{"amount": "0.01", "per": "Image"}]}
     if family in (WireFamily.REPLICATE_PREDICTIONS, WireFamily.FAL_QUEUE):
         own["model"] = "team/own-model"
+    wants: dict[str, object] = {"endpoint": "https://provider.example.org"}
+    if family in IN_REGIONS:
+        wants["region"] = "us-central1"
+    if family is WireFamily.BEDROCK_ASYNC:
+        wants["bucket"] = {"name": "art"}
     return {
         "family": family.value,
-        "region": "us-central1",
-        "endpoint": "https://provider.example.org",
-        "project": "art-studio",
-        "bucket": {"name": "art"},
         "credentials": {"secretRef": {"name": "keys"}},
         "offers": [OFFERS.get(family, own)],
-    }
+    } | wants
 
 
 def keys(folder: Path) -> None:

@@ -63,7 +63,7 @@ class EaselError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.JOB_FAILED
 
     def __init__(self, what: str, *, where: str = "", found: str = "", fix: str = "") -> None:
-        self.what, self.where, self.found, self.fix = (_cut(part) for part in (what, where, found, fix))
+        self.what, self.where, self.found, self.fix = (shortened(part, MAX_TEXT) for part in (what, where, found, fix))
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -222,8 +222,9 @@ class ErrorReport(BaseModel):
         return ERRORS.get(self.reason, BackendFault)(self.what, where=self.where, found=self.found, fix=self.fix)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+def shortened(text: str, most: int) -> str:
+    """The text, or as much of it as makes `most` characters with an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _tree(root: type[EaselError]) -> dict[str, type[EaselError]]:

@@ -108,7 +108,7 @@ class ClassBackend(ApiModel):
         Field(
             ge=0,
             le=1000,
-            description="Share of the items, relative to the other weights, as for a trial. 0: the policy decides.",
+            description="Share of the items, relative to the other weights, as for a trial; all its models have it together. 0: the policy decides.",
         ),
     ] = 0
     quality: Annotated[
@@ -178,7 +178,9 @@ class Allow(ApiModel):
     ] = []
     unknown_price: Annotated[
         bool,
-        Field(description="Also offers of which nobody knows before the call what they cost. No budget limits them."),
+        Field(
+            description="Also offers of which nobody knows before the call what they cost. Only for jobs without a budget, and Providers without spend."
+        ),
     ] = False
 
 

@@ -28,7 +28,7 @@ from .base import (
 from .conditions import Condition
 from .offers import Money
 from .s3 import S3Access
-from .tasks import TAKES, Quality, Takes, Task, in_words
+from .tasks import OWN, TAKES, Quality, Takes, Task, in_words
 from .uris import BUCKET_PATTERN, FILE_IN_CLUSTER, INPUT_PATTERN, no_climbing
 
 KIND = KindInfo(
@@ -169,6 +169,13 @@ class Prompt(ApiModel):
             f"{_only(lambda takes: takes.end)}"
         ),
     ] = None
+    search: Annotated[
+        Text | None,
+        Field(
+            description="What of the picture is meant, such as the mug, while text says what it becomes; {{name}} works here too. "
+            f"{_only(lambda takes: takes.search)}"
+        ),
+    ] = None
 
 
 class InputFile(ApiModel):
@@ -209,6 +216,17 @@ class Inputs(ApiModel):
     clip: Annotated[
         InputFile | None,
         Field(description=f"The clip to change: MP4, GIF or animated WebP. {_only(lambda takes: takes.clip)}"),
+    ] = None
+    style: Annotated[
+        InputFile | None,
+        Field(description=f"A picture in the style to draw in: PNG, JPEG or WebP. {_only(lambda takes: takes.style)}"),
+    ] = None
+    garment: Annotated[
+        InputFile | None,
+        Field(
+            description="A picture of the piece of clothing that the person in image is to wear: PNG, JPEG or WebP. "
+            f"{_only(lambda takes: takes.garment)}"
+        ),
     ] = None
 
 
@@ -306,7 +324,7 @@ class Parameters(ApiModel):
             ge=2,
             le=4,
             description="How many times as wide and high the picture becomes. "
-            f"Default: {DEFAULT_SCALE}, unless width or height say. {_only(lambda takes: takes.scale)}",
+            f"Default: {DEFAULT_SCALE}, unless width or height say; a provider's model has one of its own. {_only(lambda takes: takes.scale)}",
         ),
     ] = None
     truncation: Annotated[
@@ -422,7 +440,12 @@ def _limited(name: str, taking: Callable[[Takes], bool]) -> Rule:
     )
 
 
-_WITHOUT_PROMPT = _taking(lambda takes: takes.wordless)
+_WORDLESS = _taking(lambda takes: takes.wordless)
+_WITHOUT_PROMPT = _taking(lambda takes: takes.wordless or takes.mute)
+_MUTE = _taking(lambda takes: takes.mute)
+_SEARCHING = _taking(lambda takes: takes.search)
+_TRANSPARENT = _taking(lambda takes: takes.transparent)
+_OF_PROVIDERS = [task.value for task in Task if task not in OWN]
 _WITH_END = _taking(lambda takes: takes.end)
 _NEEDING_END = _taking(lambda takes: takes.end and takes.prompt)
 """Without an end such a clip would stand still; a generator without prompts finds its own way."""
@@ -458,9 +481,27 @@ class GenerationJobSpec(ApiModel):
             path="onUnsupported",
         ),
         Rule(
+            cel=f"!(self.task in {_OF_PROVIDERS}) || has(self.generationClassName)",
+            message="a task that providers alone do needs a generationClassName",
+            holds=lambda spec: spec.task in OWN or spec.generation_class_name is not None,
+            path="generationClassName",
+        ),
+        Rule(
             cel=f"self.task in {_WITHOUT_PROMPT} || (has(self.prompts) && self.prompts.size() > 0)",
-            message=f"every task but {in_words(_WITHOUT_PROMPT)} needs prompts",
+            message="this task needs prompts",
             holds=lambda spec: spec.task in _WITHOUT_PROMPT or bool(spec.prompts),
+            path="prompts",
+        ),
+        Rule(
+            cel=f"!(self.task in {_MUTE}) || !has(self.prompts) || self.prompts.size() == 0",
+            message=f"{in_words(_MUTE)} read no prompts; leave them out",
+            holds=lambda spec: spec.task not in _MUTE or not spec.prompts,
+            path="prompts",
+        ),
+        Rule(
+            cel=f"!has(self.prompts) || self.prompts.all(p, (self.task in {_SEARCHING}) == has(p.search))",
+            message=f"{in_words(_SEARCHING)} need a search in each prompt; other tasks take none",
+            holds=lambda spec: all((spec.task in _SEARCHING) == (prompt.search is not None) for prompt in spec.prompts),
             path="prompts",
         ),
         Rule(
@@ -515,6 +556,12 @@ class GenerationJobSpec(ApiModel):
                 spec.output.format is None
                 or spec.output.format in (CLIP_FORMATS if TAKES[spec.task].video else PICTURE_FORMATS)
             ),
+            path="output.format",
+        ),
+        Rule(
+            cel=f"!(self.task in {_TRANSPARENT}) || !has(self.output) || !has(self.output.format) || self.output.format == 'png'",
+            message=f"{in_words(_TRANSPARENT)} gives png, which keeps what is transparent",
+            holds=lambda spec: spec.task not in _TRANSPARENT or spec.output.format in (None, "png"),
             path="output.format",
         ),
         Rule(
@@ -592,7 +639,7 @@ class GenerationJobSpec(ApiModel):
         Field(
             max_length=256,
             description="What the pictures show. At least one, except that "
-            f"{in_words(_WITHOUT_PROMPT)} also go without, where the model reads none.",
+            f"{in_words(_WORDLESS)} also go without, where the model reads none, and {in_words(_MUTE)} always.",
         ),
     ] = []
     matrix: Annotated[
@@ -706,7 +753,10 @@ class Progress(ApiModel):
 class Cost(ApiModel):
     """What providers were paid, or may have been where nobody heard of a call's end."""
 
-    spent: Annotated[Money, Field(description="At the prices that were known before the calls.")]
+    spent: Annotated[
+        Money,
+        Field(description="What each provider told with its result, else the price that was known before the call."),
+    ]
     currency: Annotated[Literal["USD"], Field(description="Of the amount.")] = "USD"
 
 

@@ -22,7 +22,7 @@ from .base import (
 from .conditions import Condition
 from .s3 import S3Access
 from .scaling import Scaling, ScalingStatus
-from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, tasks_of
+from .tasks import ADDED, FAMILIES, AdapterKind, Quality, Task, in_words, may_do, tasks_of
 from .uris import FILE_IN_CLUSTER, MODEL_PATTERN, no_climbing
 
 KIND = KindInfo(
@@ -434,6 +434,10 @@ class ModelDeploymentSpec(ApiModel):
         if family is None:
             return None
         return tasks_of(family, frozenset(adapter.kind for adapter in self.adapters))
+
+    def may_do(self, task: Task) -> bool:
+        """Whether it can do the task, or may while only the engine can tell."""
+        return may_do(self.known_tasks(), task)
 
     def fetched_sources(self) -> list[str]:
         """What lies in a bucket, the model first."""

@@ -39,6 +39,25 @@ class WireFamily(StrEnum):
     REPLICATE_PREDICTIONS = "ReplicatePredictions"
 
 
+CODED = frozenset(
+    {
+        WireFamily.BEDROCK_INVOKE,
+        WireFamily.BEDROCK_ASYNC,
+        WireFamily.STABILITY_V2BETA,
+        WireFamily.BFL_POLL,
+        WireFamily.RUNWAY_TASKS,
+    }
+)
+"""Families of which each model is asked in words of its own: one that is not in the catalogue has no client."""
+
+
+def why_unknown(family: WireFamily) -> str:
+    """What is to be said behind the model's id of an offer that neither the catalogue nor the Provider makes one of."""
+    if family in CODED:
+        return "is not in the catalogue, and this family asks for no other model, whatever the offer says"
+    return "is not in the catalogue, and the offer names no tasks"
+
+
 class Honours(StrEnum):
     """A parameter of a job that a model heeds; a job that sets another one is not given to it."""
 
@@ -101,6 +120,10 @@ PATTERN_WORDS.update(
         TIER_PATTERN: "A length of a side such as 2K, or a clip's lines such as 720p, or 4k.",
     }
 )
+
+
+MILLIONTH = Decimal("0.000001")
+"""The smallest amount of a `Money`; what is billed is rounded up to it."""
 
 
 def in_words(amount: Decimal) -> str:
@@ -231,6 +254,14 @@ class Sizes(ApiModel):
         ),
     ] = []
     free: Annotated[FreeSize | None, Field(description="Any size within these bounds.")] = None
+    scales: Annotated[
+        list[Annotated[int, Field(ge=2, le=4)]],
+        ListSet(),
+        Field(
+            max_length=3,
+            description="How many times as wide and high it makes what it upscales; none: what a job says.",
+        ),
+    ] = []
 
 
 class Offer(ApiModel):
@@ -238,13 +269,14 @@ class Offer(ApiModel):
 
     model: Text
     tasks: Annotated[list[Task], ListSet(), Field(max_length=32)] = []
-    no_task: Text | None = None
-    """Why no task of a job is what it does, where it does something else: it wants what a job has no words for, or drops some."""
     honours: Annotated[list[Honours], ListSet(), Field(max_length=16)] = []
     sizes: Sizes = Sizes()
     seconds: Annotated[list[Annotated[int, Field(ge=1, le=600)]], ListSet(), Field(max_length=64)] = []
     """Lengths of a clip that it makes."""
-    max_prompt_characters: Annotated[int, Field(ge=1)] | None = None
+    max_prompt_characters: Annotated[int, Field(ge=0)] | None = None
+    """0: it reads no prompt."""
+    needs_prompt: bool = False
+    """It does nothing without a prompt, of a task that other models do without."""
     regions: Annotated[list[Annotated[str, Field(max_length=64)]], ListSet(), Field(max_length=64)] = []
     """Where it is served; none: the surface has no regions, or it was not found out."""
     prices: Annotated[Sequence[PriceRow], Field(max_length=64)] = []
@@ -259,12 +291,10 @@ class Offer(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="has(self.noTask) || (has(self.tasks) && self.tasks.size() > 0) || "
+            cel="(has(self.tasks) && self.tasks.size() > 0) || "
             "(has(self.lifecycle) && self.lifecycle.exists(step, step.event == 'Retired'))",
-            message="a model that is not retired does at least one task, or noTask says why it does none",
-            holds=lambda offer: (
-                bool(offer.tasks or offer.no_task) or any(step.event is Event.RETIRED for step in offer.lifecycle)
-            ),
+            message="a model that is not retired does at least one task",
+            holds=lambda offer: bool(offer.tasks) or any(step.event is Event.RETIRED for step in offer.lifecycle),
             path="tasks",
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -21,7 +21,7 @@ from .base import (
 )
 from .conditions import Condition
 from .generationjob import Prefix
-from .offers import Honours, Keeps, Money, PriceRow, Sizes, State, WireFamily
+from .offers import MILLIONTH, Honours, Keeps, Money, PriceRow, Sizes, State, WireFamily
 from .s3 import ENDPOINT_PATTERN, REGION_PATTERN, SecretReference
 from .selectors import NamespaceSelector
 from .tasks import Task
@@ -44,33 +44,50 @@ KIND = KindInfo(
     selectable_fields=(".spec.family",),
 )
 
-HTTPS_PATTERN = r"^https://[^[:space:]@?#]+$"
+HTTPS_PATTERN = r"^https://([A-Za-z0-9][-.A-Za-z0-9]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^[:space:]@?#]*)?$"
 MODEL_ID_PATTERN = r"^[A-Za-z0-9][-_.:/A-Za-z0-9]*$"
 PROJECT_PATTERN = r"^[a-z][-a-z0-9.:]*$"
+INDEXER_PATTERN = r"^/subscriptions/[-0-9a-fA-F]{36}/resourceGroups/[-_.()A-Za-z0-9]+/providers/Microsoft[.]VideoIndexer/accounts/[-A-Za-z0-9]+$"
 DAY_PATTERN = r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$"
 PATTERN_WORDS.update(
     {
         HTTPS_PATTERN: "https:// and a host, without user, password or query, such as https://bedrock.example.org.",
         MODEL_ID_PATTERN: "Letters, digits, -, _, ., : and /, such as stability.stable-image-core-v1:1.",
         PROJECT_PATTERN: "Lower-case letters, digits and -, such as art-studio-42.",
+        INDEXER_PATTERN: "A resource id, /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.VideoIndexer/accounts/NAME.",
         DAY_PATTERN: "A day such as 2026-11-28, or a month such as 2026-11.",
     }
 )
 
-IN_REGIONS = (
-    WireFamily.BEDROCK_INVOKE,
-    WireFamily.BEDROCK_ASYNC,
-    WireFamily.SAGEMAKER,
+OF_GOOGLE = (
     WireFamily.VERTEX_GENERATE_CONTENT,
     WireFamily.VERTEX_PREDICT,
     WireFamily.VERTEX_LONG_RUNNING,
     WireFamily.VERTEX_INTERACTIONS,
 )
+"""Families whose calls a project pays."""
+IN_REGIONS = (WireFamily.BEDROCK_INVOKE, WireFamily.BEDROCK_ASYNC, WireFamily.SAGEMAKER, *OF_GOOGLE)
 """Families whose accounts are spoken to in a region."""
+WITH_REGIONAL_HOSTS = (WireFamily.OPENAI_IMAGES, WireFamily.BFL_POLL)
+"""Families whose provider has hosts in regions beside the one that is everywhere: `https://eu.api.openai.com`, `https://api.eu.bfl.ai`."""
+OF_A_PLACE = (*IN_REGIONS, *WITH_REGIONAL_HOSTS, WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
+"""Families of which a Provider may say where they work. Of all others nobody knows it, so that a region would let a class's
+`allow.regions` pass what it is there to stop."""
+WITH_DEPLOYMENTS = (
+    WireFamily.SAGEMAKER,
+    WireFamily.VERTEX_PREDICT,
+    WireFamily.AZURE_OPENAI_IMAGES,
+    WireFamily.AZURE_ML_SCORE,
+    WireFamily.FAL_QUEUE,
+    WireFamily.REPLICATE_PREDICTIONS,
+)
+"""Families that call a model by what the account calls it. The others are asked for the model itself, by its id."""
 WITH_IDENTITY = (*IN_REGIONS, WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
 """Families whose accounts know a workload's identity."""
 OF_ONE_HOST = (WireFamily.AZURE_OPENAI_IMAGES, WireFamily.AZURE_ML_SCORE)
 """Families each of whose accounts has a host of its own."""
+WITH_BUCKET = (WireFamily.BEDROCK_ASYNC, WireFamily.SAGEMAKER, WireFamily.VERTEX_LONG_RUNNING)
+"""Families whose results, or what is too large for a call, may lie in a bucket of the account."""
 MAX_OFFERS = 32
 MAX_ACCOUNTS = 1024
 """Jobs that may pay by one Provider at a time."""
@@ -111,11 +128,62 @@ class Credentials(ApiModel):
 class AccountBucket(ApiModel):
     """A bucket that the provider's service and the worker both reach, with the account's own credentials."""
 
-    name: Annotated[str, Field(pattern=BUCKET_PATTERN, max_length=63, description="Name of the S3 bucket.")]
+    name: Annotated[
+        str,
+        Field(
+            pattern=BUCKET_PATTERN,
+            max_length=63,
+            description="Name of the bucket: of S3 for AWS' families, of Cloud Storage for Google's.",
+        ),
+    ]
     prefix: Annotated[Prefix, Field(description="Start of the keys, ending in a slash.")] = ""
     endpoint: Annotated[
-        str | None, Field(max_length=512, pattern=ENDPOINT_PATTERN, description="URL of the S3 endpoint. Default: AWS.")
+        str | None,
+        Field(
+            max_length=512,
+            pattern=ENDPOINT_PATTERN,
+            description="URL of the store, as of a private link; https:// for Google's. Default: that of the cloud itself.",
+        ),
     ] = None
+
+
+class VideoIndexer(ApiModel):
+    """An account of Azure AI Video Indexer, which says what clips show. The Provider's own application or identity asks it."""
+
+    account: Annotated[
+        str,
+        Field(
+            max_length=320,
+            pattern=INDEXER_PATTERN,
+            description="Resource id of it. The application or identity is a Contributor of the account.",
+        ),
+    ]
+    per_minute: Annotated[
+        Money,
+        Field(
+            description="What a minute of clip costs this account, in US dollars; it counts as the Provider's spend."
+        ),
+    ]
+    endpoint: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            pattern=HTTPS_PATTERN,
+            description="URL of its API in another cloud of Azure. Default: https://api.videoindexer.ai.",
+        ),
+    ] = None
+    resource_manager: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            pattern=HTTPS_PATTERN,
+            description="URL of the resource manager of that cloud. Default: https://management.azure.com.",
+        ),
+    ] = None
+
+    def price(self, seconds: float) -> Decimal:
+        """Of a clip of that length; up to a millionth of a dollar, as the ledger counts."""
+        return (self.per_minute * Decimal(str(seconds)) / 60).quantize(MILLIONTH, ROUND_UP)
 
 
 class ProviderOffer(ApiModel):
@@ -125,8 +193,9 @@ class ProviderOffer(ApiModel):
     deployment: Annotated[
         ModelId | None,
         Field(
-            description="What the account calls it, where that is a name of its own: a deployment of Azure, an endpoint of SageMaker, Vertex AI or Azure ML. "
-            "Default: the model's id."
+            description="What the account calls it, where that is a name of its own: a deployment of AzureOpenAIImages or AzureMLScore, an endpoint of SageMaker, "
+            "VertexPredict or FalQueue, a model of ReplicatePredictions. Default: the model's id; of AzureMLScore what its traffic rules choose. Other families "
+            "take none: an inference profile of Bedrock is a model."
         ),
     ] = None
     tasks: Annotated[list[Task], ListSet(), Field(max_length=32, description="What it does.")] = []
@@ -197,6 +266,16 @@ class SpendLimits(ApiModel):
         return self.per_day is not None or self.per_month is not None or self.per_namespace.limited
 
 
+def _of(families: tuple[WireFamily, ...], field: str, message: str) -> Rule:
+    """A field that only these families heed; `message` says so to the others."""
+    return Rule(
+        cel=f"!has(self.{field}) || self.family in {[family.value for family in families]}",
+        message=message,
+        holds=lambda spec: getattr(spec, field) is None or spec.family in families,
+        path=field,
+    )
+
+
 class ProviderSpec(ApiModel):
     """An account and what may be done with it."""
 
@@ -205,6 +284,15 @@ class ProviderSpec(ApiModel):
             cel=f"!(self.family in {[family.value for family in IN_REGIONS]}) || has(self.region)",
             message="accounts of this family are spoken to in a region; name it",
             holds=lambda spec: spec.family not in IN_REGIONS or spec.region is not None,
+            path="region",
+        ),
+        _of(OF_A_PLACE, "region", "where this family works is not known, and no call names a region; leave it out"),
+        Rule(
+            cel=f"!has(self.region) || !(self.family in {[family.value for family in WITH_REGIONAL_HOSTS]}) || has(self.endpoint)",
+            message="without an endpoint this family's host is that of all regions; name the host of this one as endpoint, or leave region out",
+            holds=lambda spec: (
+                spec.region is None or spec.family not in WITH_REGIONAL_HOSTS or spec.endpoint is not None
+            ),
             path="region",
         ),
         Rule(
@@ -219,18 +307,51 @@ class ProviderSpec(ApiModel):
             holds=lambda spec: spec.family is not WireFamily.BEDROCK_ASYNC or spec.bucket is not None,
             path="bucket",
         ),
+        _of(WITH_BUCKET, "bucket", "accounts of this family leave nothing in a bucket; leave it out"),
+        Rule(
+            cel=f"self.family != '{WireFamily.VERTEX_LONG_RUNNING}' || !has(self.bucket) || !has(self.bucket.endpoint) "
+            "|| self.bucket.endpoint.startsWith('https://')",
+            message="the account's token goes to this endpoint; name it with https://",
+            holds=lambda spec: (
+                spec.family is not WireFamily.VERTEX_LONG_RUNNING
+                or spec.bucket is None
+                or spec.bucket.endpoint is None
+                or spec.bucket.endpoint.startswith("https://")
+            ),
+            path="bucket.endpoint",
+        ),
         Rule(
             cel=f"!(self.family in {[family.value for family in OF_ONE_HOST]}) || has(self.endpoint)",
             message="accounts of this family have a host of their own; name its URL",
             holds=lambda spec: spec.family not in OF_ONE_HOST or spec.endpoint is not None,
             path="endpoint",
         ),
+        Rule(
+            cel=f"!has(self.videoIndexer) || self.family == '{WireFamily.AZURE_ML_SCORE}'",
+            message=f"clips of {WireFamily.AZURE_ML_SCORE} alone are indexed; leave it out",
+            holds=lambda spec: spec.video_indexer is None or spec.family is WireFamily.AZURE_ML_SCORE,
+            path="videoIndexer",
+        ),
+        _of(OF_GOOGLE, "project", "projects are Google Cloud's, and this family is not; leave it out"),
+        Rule(
+            cel=f"self.family in {[family.value for family in WITH_DEPLOYMENTS]} || !self.offers.exists(offer, has(offer.deployment))",
+            message="this family calls a model by its id; leave deployment out, and name as model what is to be called",
+            holds=lambda spec: (
+                spec.family in WITH_DEPLOYMENTS or all(offer.deployment is None for offer in spec.offers)
+            ),
+            path="offers",
+        ),
     )
 
     family: Annotated[WireFamily, Field(description="How it is spoken to.")]
     region: Annotated[
         str | None,
-        Field(max_length=64, pattern=REGION_PATTERN, description="Region that is spoken to, where there are any."),
+        Field(
+            max_length=64,
+            pattern=REGION_PATTERN,
+            description="Region of the account, for a class's allow.regions. AWS' and Google's families are spoken to there. Of an account at Azure, and of the endpoint "
+            "of OpenAIImages or BFLPoll, it is what you say: no call names it. Other families take none.",
+        ),
     ] = None
     endpoint: Annotated[
         str | None,
@@ -245,14 +366,19 @@ class ProviderSpec(ApiModel):
         Field(
             max_length=64,
             pattern=PROJECT_PATTERN,
-            description="Project of Google Cloud that pays. Default: that of the service account's key.",
+            description="Project of Google Cloud that pays, for Vertex' families alone. Default: that of the service account's key.",
         ),
     ] = None
     bucket: Annotated[
         AccountBucket | None,
         Field(
-            description="Bucket of the account for what does not travel with a call; BedrockAsync leaves its results there."
+            description="Bucket of the account for what does not travel with a call: results of BedrockAsync, which needs one, and of VertexLongRunning, "
+            "which else come inline; what is too large for a call of SageMaker."
         ),
+    ] = None
+    video_indexer: Annotated[
+        VideoIndexer | None,
+        Field(description="Has each clip of AzureMLScore looked at, and stores what is found in it beside the clip."),
     ] = None
     credentials: Annotated[Credentials, Field(description="Who asks.")]
     offers: Annotated[

@@ -58,15 +58,20 @@ def booked(spend: Spend, limits: SpendLimits, job: Account, today: date) -> Spen
 
     Both sums are whole, not differences, so that a change whose answer was lost can be made again.
     """
-    before, namespace = account_of(spend, job.holder), namespace_of(job)
-    known = before or job.model_copy(update={"reserved": NOTHING, "paid": NOTHING})
-    after = _paid(_with(spend, job), namespace, max(job.paid - known.paid, NOTHING), today)
+    known, namespace = _known(spend, job), namespace_of(job)
+    after = recorded(spend, job, today)
     if job.reserved + job.paid <= known.reserved + known.paid:
         return after  # nothing is asked for that there was no room for before
     left = room(after, limits, today, namespace)
     if (left is not None and left < NOTHING) or len(after.accounts) > MAX_ACCOUNTS:
         return None
     return None if limits.per_namespace.limited and windows_of(after, namespace) is None else after
+
+
+def recorded(spend: Spend, job: Account, today: date) -> Spend:
+    """The same where nothing is asked for, whatever the limits say: a bill may be above what was reserved, and is paid all the same."""
+    paid = max(job.paid - _known(spend, job).paid, NOTHING)
+    return _paid(_with(spend, job), namespace_of(job), paid, today)
 
 
 def close(spend: Spend, holder: str, today: date) -> Spend:
@@ -106,6 +111,10 @@ def _moment(spend: Spend, today: date) -> _Moment:
         max(today.isoformat(), spend.day.name if spend.day else ""),
         max(f"{today:%Y-%m}", spend.month.name if spend.month else ""),
     )
+
+
+def _known(spend: Spend, job: Account) -> Account:
+    return account_of(spend, job.holder) or job.model_copy(update={"reserved": NOTHING, "paid": NOTHING})
 
 
 def _with(spend: Spend, account: Account) -> Spend:

@@ -72,6 +72,8 @@ class GenerationRequest(_Neutral):
     frames: Annotated[int | None, Field(ge=2, le=256)] = None
     fps: Annotated[int | None, Field(ge=1, le=60)] = None
     end_prompt: Annotated[str | None, Field(max_length=MAX_PROMPT)] = None
+    search_prompt: Annotated[str | None, Field(max_length=MAX_PROMPT)] = None
+    """What of the picture is meant, while the prompt says what it becomes."""
     end_seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None
     adapters: Annotated[tuple[AdapterUse, ...], Field(max_length=8)] = ()
     mask_colours: Annotated[tuple[HexColour, ...], Field(max_length=16)] = ()
@@ -99,6 +101,10 @@ class Inputs:
     control: bytes | None = None
     """What a ControlNet follows: a segmentation map, edges, depth."""
     clip: bytes | None = None
+    style: bytes | None = None
+    """A picture of which the style alone counts."""
+    garment: bytes | None = None
+    """What the person in the picture is to wear."""
 
     def named(self) -> dict[str, bytes | None]:
         """The parts by name, in the order of the fields."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import urllib3
 from asking import MINIATURE, request
+from easel_cluster import processes
 from streaming import Stream, status
 from waiting import until
 
@@ -30,6 +31,7 @@ from easel_inference.serving.local import start_local
 from easel_inference.serving.settings import Settings
 from easel_inference.serving.state import FetchState, State
 
+PORTS = ("EASEL_GRPC_PORT", "EASEL_METRICS_PORT", "EASEL_HTTP_PORT")
 PLAIN = ModelDeploymentSpec.model_validate({"model": {"source": "builtin://miniature"}})
 
 
@@ -126,7 +128,7 @@ def test_a_model_that_fails_to_load_is_a_typed_error(tmp_path: Path, spoil: Any,
 @contextmanager
 def launched(tmp_path: Path, spec: dict[str, Any]) -> Iterator[str]:
     """The launcher as a pod runs it, with claims; yields its URL."""
-    ports = [_free_port() for _ in range(3)]
+    ports = processes.free_ports(3)
     environment = os.environ | {
         "EASEL_MODEL_DEPLOYMENT": json.dumps(spec),
         "EASEL_CLAIMS_DIR": str(tmp_path / "claims"),
@@ -184,7 +186,7 @@ def test_a_model_that_is_fetched_beside_it_is_waited_for(tmp_path: Path) -> None
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("variable", ["EASEL_GRPC_PORT", "EASEL_METRICS_PORT", "EASEL_HTTP_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 def test_a_taken_port_is_named(tmp_path: Path, variable: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -194,7 +196,7 @@ def test_a_taken_port_is_named(tmp_path: Path, variable: str) -> None:
             "EASEL_MODEL_DEPLOYMENT": '{"model": {"source": "builtin://miniature"}}',
             "EASEL_STATE_DIR": str(tmp_path),
             "EASEL_BIND": "127.0.0.1",
-            **{name: str(_free_port()) for name in ("EASEL_GRPC_PORT", "EASEL_METRICS_PORT", "EASEL_HTTP_PORT")},
+            **{name: str(free) for name, free in zip(PORTS, processes.free_ports(3), strict=True)},
             variable: str(port),
         }
         ended = subprocess.run(
@@ -259,12 +261,6 @@ def _model(url: str) -> dict[str, Any]:
         return dict(json.loads(urllib3.request("GET", f"{url}/model", retries=False, timeout=5).data))
     except urllib3.exceptions.HTTPError:
         return {}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -39,9 +39,9 @@ from easel_inference.routing.request import Resolved
 
 PROMPT = "a zebra-striped teapot"
 PACE = Pace(first=0.02, longest=0.05)
-SYNC, LATER = SUBJECTS
+SYNC, LATER, _ = SUBJECTS
 OFFERS = {str(offer["model"]): dict(offer) for subject in SUBJECTS for offer in subject.offers}
-MUGS, TURNING = OFFERS
+MUGS, TURNING, _ = OFFERS
 CLIP: dict[str, Any] = {"task": Task.TEXT_TO_VIDEO, "encoding": "mp4", "frames": 8, "fps": 8}
 
 
@@ -130,7 +130,7 @@ def test_a_clip_is_asked_for_where_the_model_says(service: AzureML) -> None:
 
 @pytest.mark.parametrize(
     ("subject", "word"),
-    [pytest.param(each, word, id=f"{each.offers[0]['model']} {word}") for each in SUBJECTS for word in each.ends],
+    [pytest.param(each, word, id=f"{each.offers[0]['model']} {word}") for each in (SYNC, LATER) for word in each.ends],
 )
 def test_each_word_ends_as_it_says_and_is_asked_for_once(service: AzureML, subject: Subject, word: str) -> None:
     ends, caught = subject.ends[word], None
@@ -171,7 +171,9 @@ def test_every_word_is_spoken_for() -> None:
         (Answer(424, {}, model=202), "AmbiguousSubmit"),
         (Answer(424, {}), "BackendFault"),
         (Answer(403), "AuthConfig"),
-        (Answer(413), "InvalidInput"),
+        (Answer(413), "Unsupported"),
+        (Answer(424, {}, model=413), "Unsupported"),
+        (Answer(424, {}, model=422), "InvalidInput"),
         (Answer(502, {"error": "not that", "blocked": True}), "ContentBlocked"),
         (Answer(302, headers={"Location": "http://169.254.169.254/"}), "BackendFault"),
         (Answer(202), "AmbiguousSubmit"),

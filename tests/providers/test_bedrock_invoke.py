@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from easel_emulators.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock, Fault
 from easel_emulators.bedrock_bodies import BODIES
 from PIL import Image
@@ -25,8 +27,8 @@ from easel_api.errors import (
     Unsupported,
 )
 from easel_api.tasks import Task
-from easel_inference.backends.aws import AwsAccount
-from easel_inference.backends.base import Result
+from easel_inference.backends.aws import AwsAccount, explained
+from easel_inference.backends.base import GAVE_UP, Result
 from easel_inference.backends.bedrock_invoke import BedrockInvoke, shape
 from easel_inference.catalog.loading import surfaces
 from easel_inference.generation import Expand, GenerationRequest, Inputs, Message
@@ -42,7 +44,7 @@ def png(colour: str = "white") -> bytes:
     return target.getvalue()
 
 
-INPUTS = Inputs(image=png(), mask=png("black"), control=png("grey"))
+INPUTS = Inputs(image=png(), mask=png("black"), control=png("grey"), style=png("navy"))
 TASKS: dict[str, tuple[Task, dict[str, Any]]] = {
     CORE: (Task.TEXT_TO_IMAGE, {"negative_prompt": "blur"}),
     "stability.stable-image-ultra-v1:1": (Task.TEXT_TO_IMAGE, {}),
@@ -51,11 +53,21 @@ TASKS: dict[str, tuple[Task, dict[str, Any]]] = {
     "us.stability.stable-outpaint-v1:0": (Task.OUTPAINT, {"expand": Expand(left=64, bottom=32)}),
     "us.stability.stable-image-control-sketch-v1:0": (Task.CONTROL_TO_IMAGE, {}),
     "us.stability.stable-image-control-structure-v1:0": (Task.CONTROL_TO_IMAGE, {}),
+    "us.stability.stable-image-erase-object-v1:0": (Task.ERASE, {"prompt": ""}),
+    "us.stability.stable-image-search-replace-v1:0": (Task.SEARCH_AND_REPLACE, {"search_prompt": "the cup"}),
+    "us.stability.stable-image-search-recolor-v1:0": (Task.SEARCH_AND_RECOLOR, {"search_prompt": "the cup"}),
+    "us.stability.stable-image-remove-background-v1:0": (Task.REMOVE_BACKGROUND, {"prompt": ""}),
+    "us.stability.stable-image-style-guide-v1:0": (Task.STYLE_TO_IMAGE, {}),
+    "us.stability.stable-style-transfer-v1:0": (Task.STYLE_TRANSFER, {}),
+    "us.stability.stable-fast-upscale-v1:0": (Task.UPSCALE, {"prompt": ""}),
+    "us.stability.stable-conservative-upscale-v1:0": (Task.UPSCALE, {}),
+    "us.stability.stable-creative-upscale-v1:0": (Task.UPSCALE, {}),
 }
+SEEDLESS = {"us.stability.stable-image-remove-background-v1:0", "us.stability.stable-fast-upscale-v1:0"}
 
 
 def account(aws: Bedrock, **changes: Any) -> AwsAccount:
-    found = AwsAccount(REGION, aws.url, ACCESS_KEY, SECRET_KEY, authority=str(aws.authority))
+    found = AwsAccount(REGION, aws.url, lambda: (ACCESS_KEY, SECRET_KEY, None), str(aws.authority))
     return replace(found, **changes)
 
 
@@ -77,8 +89,9 @@ def test_every_model_is_asked_in_its_own_words(aws: Bedrock, model: str) -> None
     assert aws.refused == []
     assert aws.paid == [model]
     (sent,) = aws.calls
-    assert sent["prompt"] == PROMPT
-    assert sent["seed"] == result.finished.seed == 9
+    assert sent.get("prompt", "") == asks.get("prompt", PROMPT)
+    assert sent.get("seed") == (None if model in SEEDLESS else 9)
+    assert {sent.get(name, "the cup") for name in ("search_prompt", "select_prompt")} == {"the cup"}
     if "expand" in asks:
         assert (sent["left"], sent["right"], sent["up"], sent["down"]) == (64, 0, 0, 32)
     with Image.open(io.BytesIO(result.payload)) as picture:
@@ -111,6 +124,7 @@ FAULTS: list[tuple[str, Any, str, int]] = [
     ("throttled", Fault("ThrottlingException"), "Throttled", 0),
     ("not ready", Fault("ModelNotReadyException"), "CapacityQueued", 0),
     ("unavailable", Fault("ServiceUnavailableException"), "Transient", 0),
+    ("gateway", "gateway", "AmbiguousSubmit", 1),
     ("internal", Fault("InternalServerException"), "Transient", 0),
     ("timeout", Fault("ModelTimeoutException"), "AmbiguousSubmit", 0),
     ("model error", Fault("ModelErrorException"), "BackendFault", 0),
@@ -128,7 +142,6 @@ FAULTS: list[tuple[str, Any, str, int]] = [
     ("inference error", "error", "BackendFault", 0),
     ("200 without a picture", "empty", "BilledBadOutput", 1),
     ("200 with words", "words", "BilledBadOutput", 1),
-    ("a seed that is none", "seedless", "BilledBadOutput", 1),
     ("truncated", "cut", "BilledBadOutput", 1),
     ("100 MB", "huge", "BilledBadOutput", 1),
     ("reset behind the request", "reset", "AmbiguousSubmit", 1),
@@ -152,6 +165,28 @@ def test_each_fault_has_its_name_and_is_asked_for_once(aws: Bedrock, fault: Any,
         assert secret not in shown
 
 
+@pytest.mark.parametrize("status", sorted(GAVE_UP))
+def test_a_gateway_that_gave_up_may_have_passed_a_paid_call_on(status: int) -> None:
+    """It knows no code of AWS. What costs nothing may be asked again."""
+    told = {"Error": {"Code": str(status), "Message": PROMPT}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = ClientError(told, "InvokeModel")  # type: ignore[arg-type] # what botocore itself leaves out, so do we
+    assert [explained(error, CORE, free=free).reason for free in (False, True)] == ["AmbiguousSubmit", "Transient"]
+    assert PROMPT not in str(explained(error, CORE))
+
+
+def test_a_picture_whose_seed_is_none_is_kept(aws: Bedrock) -> None:
+    aws.next.append("seedless")
+    assert make(aws).finished.seed == 9, "the one that was asked for"
+
+
+def test_both_pictures_of_a_style_transfer_are_where_they_belong(aws: Bedrock) -> None:
+    make(aws, "us.stability.stable-style-transfer-v1:0", task=Task.STYLE_TRANSFER, prompt="")
+    (sent,) = aws.calls
+    named = {name: base64.b64decode(sent[name]) for name in ("init_image", "style_image")}
+    assert named == {"init_image": INPUTS.image, "style_image": INPUTS.style}
+    assert "prompt" not in sent
+
+
 def test_how_long_to_wait_is_told(aws: Bedrock) -> None:
     aws.next.append(Fault("ThrottlingException", **{"Retry-After": "17"}))
     with pytest.raises(Throttled) as caught:
@@ -172,16 +207,13 @@ def test_nothing_was_sent_where_nobody_listens(aws: Bedrock) -> None:
 
 def test_a_wrong_key_and_a_stranger_are_told_apart(aws: Bedrock, tmp_path: Path) -> None:
     with pytest.raises(EaselError) as caught:
-        make(aws, who=account(aws, secret_key="another"))
+        make(aws, who=account(aws, keys=lambda: (ACCESS_KEY, "another", None)))
     assert caught.value.reason == "AuthConfig"
     assert "another" not in str(caught.value)
     assert aws.calls == []
     with pytest.raises(EaselError) as caught:
         make(aws, who=account(aws, authority=None))
     assert caught.value.reason == "EnvironmentFault", "its certificate is not trusted, so that nothing was sent"
-    with pytest.raises(EaselError) as caught:
-        make(aws, who=account(aws, secret_key=None))
-    assert caught.value.reason == "AuthConfig"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +225,7 @@ def test_a_wrong_key_and_a_stranger_are_told_apart(aws: Bedrock, tmp_path: Path)
             {"task": Task.INPAINT, "mask_colours": ("#ff0000",)},
             Unsupported,
         ),
-        ("us.stability.stable-image-search-replace-v1:0", {}, Unsupported),
+        ("us.stability.stable-image-search-replace-v1:0", {}, InvalidInput),
         ("amazon.nova-canvas-v1:0", {}, Unsupported),
     ],
 )
@@ -210,6 +242,14 @@ def test_a_missing_input_is_named(aws: Bedrock) -> None:
     request = GenerationRequest(id="i", task=Task.INPAINT, prompt=PROMPT)
     with pytest.raises(InvalidInput, match=r"spec\.inputs\.mask"):
         backend.generate(request, Inputs(image=png()), lambda _: None, threading.Event())
+
+
+def test_inputs_too_large_for_one_backend_may_go_to_another(aws: Bedrock) -> None:
+    backend = BedrockInvoke("b", account(aws), "stability.sd3-5-large-v1:0", Resolved())
+    request = GenerationRequest(id="i", task=Task.IMAGE_TO_IMAGE, prompt=PROMPT)
+    with pytest.raises(Unsupported, match="too large"):
+        backend.generate(request, Inputs(image=png() + bytes(20_000_000)), lambda _: None, threading.Event())
+    assert aws.calls == []
 
 
 def test_a_stopped_item_is_not_paid_for(aws: Bedrock) -> None:

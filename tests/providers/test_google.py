@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -117,6 +118,19 @@ def test_a_busy_endpoint_is_asked_again(service: Vertex, tmp_path: Path) -> None
     service.tokens.next.extend([(503, {"error": "backend_error"})])
     assert headers(service, tmp_path)()["Authorization"]
     assert service.tokens.asked == 2
+
+
+def test_an_endpoint_that_never_answers_holds_nobody(
+    service: Vertex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(google, "TOKEN_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        key = service_account(f"https://127.0.0.1:{silent.getsockname()[1]}")
+        heard: list[EaselError] = []
+        asking = threading.Thread(target=lambda: heard.append(failed(service, tmp_path, key=key)), daemon=True)
+        asking.start()
+        asking.join(20)
+    assert [(error.reason, error.retryable) for error in heard] == [("Transient", True)]
 
 
 ASKS = """

@@ -242,7 +242,7 @@ def test_each_fault_has_its_name_and_is_asked_for_once(tmp_path: Path, family: s
 MORE: list[tuple[str, Answer, str]] = [
     ("no access", openais(403, "invalid_request_error", "unsupported_country_region_territory"), "AuthConfig"),
     ("a limit of one's own", openais(429, "billing_limit", "billing_hard_limit_reached"), "QuotaExhausted"),
-    ("too large", openais(413, "invalid_request_error", None), "InvalidInput"),
+    ("too large", openais(413, "invalid_request_error", None), "Unsupported"),
     ("an older block", openais(400, "invalid_request_error", "content_policy_violation"), "ContentBlocked"),
     ("a block of the prompt", azures(400, "content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}), "ContentBlocked"),
     ("a block by its inner error", azures(400, "BadRequest", inner_error={"code": "ResponsibleAIPolicyViolation"}), "ContentBlocked"),
@@ -309,7 +309,7 @@ def test_what_cannot_be_said_is_refused_before_the_call(service: Images) -> None
     noise = np.random.default_rng(7).integers(0, 255, (2200, 2200, 3), np.uint8)
     heavy = io.BytesIO()
     Image.fromarray(np.where(noise > 0, noise, 1)).save(heavy, "PNG", compress_level=0)
-    with pytest.raises(InvalidInput, match="50 MiB"):
+    with pytest.raises(Unsupported, match="50 MiB"):
         made(setup(service), Inputs(image=heavy.getvalue() + b"\0" * 40 * 2**20), task=Task.IMAGE_TO_IMAGE)
     stop = threading.Event()
     stop.set()

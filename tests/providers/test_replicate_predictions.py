@@ -49,7 +49,7 @@ from easel_api.tasks import Task
 from easel_inference.artifacts.headers import read_header
 from easel_inference.backends.base import Cancellable, PaidBlock, Result, Resumable, Setup, StillOut
 from easel_inference.backends.polled import CancellablePolled, Pace
-from easel_inference.backends.replicate_inputs import Schema
+from easel_inference.backends.replicate_inputs import Schema, worded
 from easel_inference.backends.replicate_predictions import polled
 from easel_inference.backends.rest import Rest
 from easel_inference.generation import Accepted, GenerationRequest, Handed, Inputs, Message, StepDone
@@ -153,6 +153,20 @@ def test_a_model_of_the_community_is_asked_by_its_version(service: Replicate) ->
         "height": 512,
         "num_outputs": 1,
     }
+
+
+@pytest.mark.parametrize(("resolved", "scale"), [(Resolved(), 2), (Resolved(scale=4), 4)])
+def test_the_scale_that_the_plan_chose_goes_before_the_jobs(service: Replicate, resolved: Resolved, scale: int) -> None:
+    inputs = {"image": {"type": "string"}, "scale": {"type": "integer"}, "prompt": {"type": "string"}}
+    described = {"components": {"schemas": {"Input": {"properties": inputs}}}}
+    told = {
+        "family": "ReplicatePredictions",
+        "credentials": {"secretRef": {"name": "key"}},
+        "offers": [{"model": "a/upscaler", "tasks": ["upscale"], "honours": ["scale"]}],
+    }
+    setup = Setup("a", ProviderSpec.model_validate(told), "a/upscaler", resolved, service.authority.parent)
+    request = GenerationRequest(id="i", task=Task.UPSCALE, prompt="", scale=2)
+    assert worded(Schema(described, "a/upscaler"), request, setup) == {"scale": scale}
 
 
 def test_a_clip_is_asked_for_in_frames(service: Replicate) -> None:
@@ -380,7 +394,13 @@ def test_what_cannot_be_said_is_refused_before_the_call(
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [(Answer(504), "Transient"), (Answer(429), "Throttled"), (Answer(401), "AuthConfig")]
+    ("answer", "reason"),
+    [
+        (Answer(504), "Transient"),
+        (Answer(408), "Transient"),
+        (Answer(429), "Throttled"),
+        (Answer(401), "AuthConfig"),
+    ],
 )
 def test_what_costs_nothing_may_fail_for_nothing(service: Replicate, answer: Answer, reason: str) -> None:
     made = client(service, COMMUNITY)

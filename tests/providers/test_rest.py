@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from easel_emulators.stability import stability
+from easel_emulators.bedrock import bedrock
 
 from easel_api.errors import BilledBadOutput, Transient
-from easel_inference.backends.base import Expired
-from easel_inference.backends.rest import Rest
+from easel_inference.backends.base import GAVE_UP, Expired
+from easel_inference.backends.rest import Answer, Rest, refused
 
 API = "https://api.example.org"
 
@@ -66,8 +66,21 @@ def test_a_name_that_nobody_knows_may_be_known_later() -> None:
         Rest("it", API, {}).fetch("https://no-such-host.invalid/x", "model")
 
 
+@pytest.mark.parametrize("status", sorted(GAVE_UP))
+def test_a_gateway_that_gave_up_may_have_passed_a_paid_call_on(status: int) -> None:
+    """And says nothing of money behind a question."""
+    paid, free = (refused("it", Answer(status, {}, b""), "model", free=each) for each in (False, True))
+    assert (paid.reason, paid.retryable) == ("AmbiguousSubmit", False)
+    assert (free.reason, free.retryable) == ("Transient", True)
+
+
+@pytest.mark.parametrize("status", [500, 501, 503, 525, 526, 529])
+def test_other_failures_of_a_server_are_no_call(status: int) -> None:
+    assert refused("it", Answer(status, {}, b""), "model").reason == "Transient"
+
+
 def test_what_is_gone_is_told_apart(tmp_path: Path) -> None:
-    with stability(tmp_path) as service:
+    with bedrock(tmp_path) as service:
         api = Rest("it", service.url, {}, str(service.authority))
         with pytest.raises(Transient) as caught:
             api.fetch(f"{service.url}/nothing", "model")

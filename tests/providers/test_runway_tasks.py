@@ -235,7 +235,8 @@ def test_every_word_is_spoken_for() -> None:
     ("answer", "reason"),
     [
         (Answer(504), "AmbiguousSubmit"),
-        (Answer(502), "Transient"),
+        (Answer(502), "AmbiguousSubmit"),
+        (Answer(503), "Transient"),
         (Answer(404), "ModelRetired"),
         (Answer(403), "AuthConfig"),
         (Answer(403, "Model variant gen4_image is not available"), "ModelRetired"),
@@ -378,10 +379,11 @@ def test_nothing_was_sent_where_nobody_listens(service: Runway) -> None:
 @pytest.mark.parametrize(
     ("model", "told", "inputs", "resolved", "error"),
     [
-        ("gen4_image", {"prompt": "ü" * 1001}, INPUTS, Resolved(), InvalidInput),
-        ("gen4_image", {"prompt": "\U0001fad6" * 501}, INPUTS, Resolved(), InvalidInput),  # two units each
+        ("gen4_image", {"prompt": "ü" * 1001}, INPUTS, Resolved(), Unsupported),
+        ("gen4_image", {"prompt": "\U0001fad6" * 501}, INPUTS, Resolved(), Unsupported),  # two units each
         ("gen4_image", {"prompt": ""}, INPUTS, Resolved(), InvalidInput),
         ("gen4_image", {"task": Task.IMAGE_TO_IMAGE}, Inputs(), Resolved(), InvalidInput),
+        ("gen4.5", {"task": Task.IMAGE_TO_VIDEO, "encoding": "mp4", "prompt": ""}, INPUTS, Resolved(), Unsupported),
         ("gen4_image", {"task": Task.IMAGE_TO_IMAGE}, Inputs(image=b"GIF89a"), Resolved(), Unsupported),
         ("gen4_image", {}, INPUTS, Resolved(aspect_ratio="5:4"), Unsupported),
         ("gen4.5", {"task": Task.TEXT_TO_VIDEO, "encoding": "gif"}, INPUTS, Resolved(), Unsupported),

@@ -190,7 +190,7 @@ def test_inputs_too_large_for_the_call_go_by_the_bucket(service: SageMaker, pict
     large = Inputs(image=png(400, noise=True))
     make(clips, inputs=large, **CLIP | {"task": Task.IMAGE_TO_VIDEO})
     assert f"{PREFIX}inputs/{service.names[-1]}.json" in service.bucket.listed()
-    with pytest.raises(InvalidInput, match="bucket"):
+    with pytest.raises(Unsupported, match="bucket"):
         make(with_spec(clips, bucket=None), inputs=large, **CLIP | {"task": Task.IMAGE_TO_VIDEO})
     huge = Inputs(image=png() + b"\0" * LARGEST)
     assert make(pictures, inputs=huge, task=Task.IMAGE_TO_IMAGE).finished.media_type == "image/png"

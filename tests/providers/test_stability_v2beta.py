@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from easel_emulators.edits import TIMES
 from easel_emulators.stability import KEY, PATHS, Answer, Stability, stability
 from PIL import Image
 
 from easel_api.errors import Cancelled, EaselError, InvalidInput, Throttled, Unsupported
+from easel_api.provider import ProviderSpec
 from easel_api.tasks import Task
-from easel_inference.backends.base import PaidBlock, Result
+from easel_inference.backends.base import Backend, OnEvent, PaidBlock, Result, Resumable, Setup
+from easel_inference.backends.polled import Pace
 from easel_inference.backends.stability_models import SHAPES
 from easel_inference.backends.stability_v2beta import PATHS as CLIENTS
-from easel_inference.backends.stability_v2beta import StabilityV2Beta
+from easel_inference.backends.stability_v2beta import client as made
 from easel_inference.catalog.loading import surfaces
-from easel_inference.generation import Expand, GenerationRequest, Inputs
+from easel_inference.generation import Expand, GenerationRequest, Handed, Inputs
 from easel_inference.routing.request import Resolved
 
 PROMPT = "a zebra-striped teapot"
@@ -32,16 +35,30 @@ def png(colour: str = "white") -> bytes:
     return target.getvalue()
 
 
-INPUTS = Inputs(image=png(), mask=png("black"), control=png("grey"))
+INPUTS = Inputs(image=png(), mask=png("black"), control=png("grey"), style=png("navy"))
 TASKS: dict[str, tuple[Task, dict[str, Any]]] = {
     "core": (Task.TEXT_TO_IMAGE, {"negative_prompt": "blur"}),
-    "ultra": (Task.TEXT_TO_IMAGE, {}),
+    "ultra": (Task.IMAGE_TO_IMAGE, {"strength": 0.6}),
     "sd3.5-large": (Task.IMAGE_TO_IMAGE, {"strength": 0.6}),
     "inpaint": (Task.INPAINT, {}),
     "outpaint": (Task.OUTPAINT, {"expand": Expand(left=64, bottom=32)}),
     "control/sketch": (Task.CONTROL_TO_IMAGE, {}),
     "control/structure": (Task.CONTROL_TO_IMAGE, {}),
+    "control/style": (Task.STYLE_TO_IMAGE, {}),
+    "control/style-transfer": (Task.STYLE_TRANSFER, {}),
+    "erase": (Task.ERASE, {"prompt": ""}),
+    "search-and-replace": (Task.SEARCH_AND_REPLACE, {"search_prompt": "the cup"}),
+    "search-and-recolor": (Task.SEARCH_AND_RECOLOR, {"search_prompt": "the cup"}),
+    "remove-background": (Task.REMOVE_BACKGROUND, {"prompt": ""}),
+    "replace-background-and-relight": (Task.REPLACE_BACKGROUND, {}),
+    "upscale/fast": (Task.UPSCALE, {"prompt": ""}),
+    "upscale/conservative": (Task.UPSCALE, {}),
+    "upscale/creative": (Task.UPSCALE, {}),
 }
+MUTE = {"remove-background", "upscale/fast"}
+"""They are told nothing but the picture."""
+CREATIVE = "upscale/creative"
+FAST = Pace(first=0.01, longest=0.01, patience=5)
 
 
 @pytest.fixture
@@ -51,14 +68,36 @@ def service(tmp_path: Path) -> Iterator[Stability]:
 
 
 def client(
-    service: Stability, model: str = "core", resolved: Resolved | None = None, key: str = KEY
-) -> StabilityV2Beta:
-    return StabilityV2Beta("stability", key, model, resolved or Resolved(), service.url, str(service.authority))
+    service: Stability,
+    model: str = "core",
+    resolved: Resolved | None = None,
+    key: str = KEY,
+    *,
+    trusts: bool = True,
+) -> Backend:
+    folder = service.authority.parent / "secret"
+    folder.mkdir(exist_ok=True)
+    (folder / "API_KEY").write_text(key)
+    told = {
+        "family": "StabilityV2Beta",
+        "endpoint": service.url,
+        "credentials": {"secretRef": {"name": "key"}},
+        "offers": [{"model": model}],
+    }
+    spec, authority = ProviderSpec.model_validate(told), str(service.authority) if trusts else None
+    return made(Setup("stability", spec, model, resolved or Resolved(), folder, authority), FAST)
 
 
-def make(service: Stability, model: str = "core", resolved: Resolved | None = None, **asks: Any) -> Result:
+def make(
+    service: Stability,
+    model: str = "core",
+    resolved: Resolved | None = None,
+    on_event: OnEvent = lambda _: None,
+    inputs: Inputs = INPUTS,
+    **asks: Any,
+) -> Result:
     request = GenerationRequest(**({"id": "i", "task": Task.TEXT_TO_IMAGE, "prompt": PROMPT, "seed": 9} | asks))
-    return client(service, model, resolved).generate(request, INPUTS, lambda _: None, threading.Event())
+    return client(service, model, resolved).generate(request, inputs, on_event, threading.Event())
 
 
 @pytest.mark.parametrize("model", TASKS)
@@ -68,8 +107,10 @@ def test_every_model_is_asked_in_its_own_words(service: Stability, model: str) -
     assert service.refused == []
     assert service.paid == [CLIENTS[model]] if model != "sd3.5-large" else ["generate/sd3"]
     (sent,) = service.calls
-    assert (sent["prompt"], sent["seed"]) == (PROMPT, 9)
-    assert result.finished.seed == 9
+    assert (sent.get("background_prompt") or sent.get("prompt", "")) == asks.get("prompt", PROMPT)
+    assert sent.get("seed") == (None if model in MUTE else 9)
+    assert {sent.get(name, "the cup") for name in ("search_prompt", "select_prompt")} == {"the cup"}
+    assert sent.get("strength") == asks.get("strength")
     if "expand" in asks:
         assert (sent["left"], sent["right"], sent["up"], sent["down"]) == (64, 0, 0, 32)
     with Image.open(io.BytesIO(result.payload)) as picture:
@@ -80,6 +121,15 @@ def test_the_shape_of_the_plan_is_asked_for(service: Stability) -> None:
     result = make(service, resolved=Resolved(aspect_ratio="16:9"))
     assert service.calls[0]["aspect_ratio"] == "16:9"
     assert (result.finished.width, result.finished.height) == (256, 144)
+
+
+def test_ultra_is_sent_a_picture_with_its_strength_and_shape(service: Stability) -> None:
+    make(service, "ultra", Resolved(aspect_ratio="16:9"), task=Task.IMAGE_TO_IMAGE)
+    make(service, "ultra")
+    edit, drawing = service.calls
+    assert edit["image"] > 0
+    assert (edit["strength"], edit["aspect_ratio"]) == (0.8, "16:9")
+    assert not {"image", "strength"} & set(drawing)
 
 
 def test_every_row_that_does_a_task_has_a_client_and_an_emulator() -> None:
@@ -95,7 +145,7 @@ FAULTS: list[tuple[str, Any, str, int]] = [
     ("denied", Answer(403, "forbidden"), "AuthConfig", 0),
     ("blocked", Answer(403, "content_moderation"), "ContentBlocked", 0),
     ("gone", Answer(404, "not_found"), "ModelRetired", 0),
-    ("too large", Answer(413, "payload_too_large"), "InvalidInput", 0),
+    ("too large", Answer(413, "payload_too_large"), "Unsupported", 0),
     ("invalid", Answer(422, "invalid"), "InvalidInput", 0),
     ("internal", Answer(500, "internal_error"), "Transient", 0),
     ("elsewhere", Answer(302, "found", {"Location": "http://169.254.169.254/"}), "BackendFault", 0),
@@ -153,9 +203,8 @@ def test_a_wrong_key_and_a_stranger_are_told_apart(service: Stability) -> None:
         client(service, key="another").generate(request, INPUTS, lambda _: None, threading.Event())
     assert caught.value.reason == "AuthConfig"
     assert "another" not in str(caught.value)
-    stranger = StabilityV2Beta("s", KEY, "core", Resolved(), service.url, None)
     with pytest.raises(EaselError) as caught:
-        stranger.generate(request, INPUTS, lambda _: None, threading.Event())
+        client(service, trusts=False).generate(request, INPUTS, lambda _: None, threading.Event())
     assert caught.value.reason == "EnvironmentFault", "its certificate is not trusted, so that nothing was sent"
     assert service.calls == []
 
@@ -164,7 +213,9 @@ def test_what_cannot_be_said_is_refused_before_the_call(service: Stability) -> N
     with pytest.raises(Unsupported):
         make(service, seed=4294967295)
     with pytest.raises(Unsupported):
-        make(service, "search-and-replace")
+        make(service, "no-such-service")
+    with pytest.raises(InvalidInput, match=r"spec\.prompts\[\]\.search"):
+        make(service, "search-and-replace", task=Task.SEARCH_AND_REPLACE)
     with pytest.raises(InvalidInput, match=r"spec\.inputs\.mask"):
         client(service, "inpaint").generate(
             GenerationRequest(id="i", task=Task.INPAINT, prompt=PROMPT),
@@ -188,3 +239,101 @@ def test_the_emulator_refuses_what_the_service_would(service: Stability) -> None
     for fields in ({"prompt": PROMPT, "width": "1024"}, {"prompt": PROMPT, "seed": "-1"}, {"seed": "1"}):
         assert api.form("/v2beta/stable-image/generate/core", fields, "core").status == 400
     assert service.paid == []
+
+
+def test_a_removed_background_stays_transparent(service: Stability) -> None:
+    shown = Image.new("RGB", (64, 64), "white")
+    shown.paste("red", (16, 16, 48, 48))
+    target = io.BytesIO()
+    shown.save(target, "PNG")
+    result = make(
+        service, "remove-background", task=Task.REMOVE_BACKGROUND, prompt="", inputs=Inputs(image=target.getvalue())
+    )
+    with Image.open(io.BytesIO(result.payload)) as picture:
+        assert (picture.mode, picture.format) == ("RGBA", "PNG")
+        alpha = picture.getchannel("A")
+        assert [alpha.getpixel(place) for place in ((0, 0), (32, 32))] == [0, 255]
+    for encoding in ("jpeg", "webp"):
+        with pytest.raises(Unsupported, match="png"):
+            make(service, "remove-background", task=Task.REMOVE_BACKGROUND, prompt="", encoding=encoding)
+    assert len(service.paid) == 1
+
+
+def test_an_upscaled_picture_is_as_large_as_its_service_makes_it(service: Stability) -> None:
+    result = make(service, "upscale/fast", task=Task.UPSCALE, prompt="", scale=4)
+    assert (result.finished.width, result.finished.height) == (64 * TIMES, 64 * TIMES)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        *((model, size) for model in ("upscale/fast", CREATIVE) for size in ((63, 400), (1100, 1000))),
+        ("upscale/fast", (2100, 400)),  # its result would be thrown away
+    ],
+)
+def test_a_picture_that_cannot_be_upscaled_here_may_be_elsewhere(
+    service: Stability, model: str, size: tuple[int, int]
+) -> None:
+    target = io.BytesIO()
+    Image.new("RGB", size).save(target, "PNG")
+    with pytest.raises(Unsupported, match="megapixel") as caught:
+        make(service, model, task=Task.UPSCALE, inputs=Inputs(image=target.getvalue()))
+    assert (caught.value.where, caught.value.found) == ("spec.inputs.image", "{}x{}".format(*size))
+    assert (service.calls, service.refused) == ([], [])
+
+
+def handles(service: Stability, *words: str, **asks: Any) -> tuple[list[str], Result]:
+    """The handle that was kept, and what came of it."""
+    heard: list[str] = []
+    service.next.extend(words)
+
+    def hears(message: Any) -> None:
+        if isinstance(message.event, Handed):
+            heard.append(message.event.handle)
+
+    return heard, make(service, CREATIVE, task=Task.UPSCALE, on_event=hears, **asks)
+
+
+def test_a_handle_is_kept_before_the_first_question_and_asked_on_by_another_process(service: Stability) -> None:
+    (handle,), result = handles(service)
+    assert list(service.work) == [handle]
+    assert result.finished.seed == 9
+    another, request = client(service, CREATIVE), GenerationRequest(id="i", task=Task.UPSCALE, prompt=PROMPT)
+    assert isinstance(another, Resumable)
+    assert another.resume(handle, request, lambda _: None, threading.Event()).payload == result.payload
+    assert (len(service.paid), service.work[handle].asked) == (1, 2)
+
+
+@pytest.mark.parametrize("word", ["slow poll", "lost poll", "throttled poll"])
+def test_a_question_is_asked_again_and_the_call_never(service: Stability, word: str) -> None:
+    (handle,), _ = handles(service, word)
+    assert (len(service.paid), service.work[handle].asked > 1) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("blocked late", "ContentBlocked"),
+        ("blocked late by an error", "ContentBlocked"),
+        ("expired for good", "AmbiguousSubmit"),
+        ("words", "BilledBadOutput"),
+        ("empty", "BilledBadOutput"),
+    ],
+)
+def test_how_a_call_with_a_handle_ends(service: Stability, word: str, reason: str) -> None:
+    with pytest.raises(EaselError) as caught:
+        handles(service, word)
+    assert caught.value.reason == reason, str(caught.value)
+    assert (len(service.paid), caught.value.retryable) == (1, False)
+    assert isinstance(caught.value, PaidBlock) == (reason == "ContentBlocked")
+
+
+@pytest.mark.parametrize("handle", ["../user/balance", "a/b", "", "x" * 201])
+def test_the_key_goes_to_no_other_path_by_a_handle(service: Stability, handle: str) -> None:
+    request = GenerationRequest(id="i", task=Task.UPSCALE, prompt=PROMPT)
+    another = client(service, CREATIVE)
+    assert isinstance(another, Resumable)
+    with pytest.raises(EaselError) as caught:
+        another.resume(handle, request, lambda _: None, threading.Event())
+    assert caught.value.reason == "AmbiguousSubmit"
+    assert service.refused == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from easel_emulators.vertex import Answer, Vertex, vertex
-from easel_emulators.vertex_pictures import TOKENS
+from easel_emulators.vertex_pictures import TOKENS, beside
 from easel_emulators.vertex_subjects import SUBJECTS
 from PIL import Image
 
@@ -72,19 +72,44 @@ def test_every_model_is_asked_in_its_own_words(service: Vertex, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("model", TOKENS)
-def test_what_google_counts_is_what_was_known_before(service: Vertex, tmp_path: Path, model: str) -> None:
+def test_what_google_counts_is_what_was_known_before_and_what_it_read_and_thought(
+    service: Vertex, tmp_path: Path, model: str
+) -> None:
     tier = next(iter(row(model).sizes.tiers), None)
     made = setup(service, tmp_path, FAMILY, model, Resolved(tier=tier))
     offer = offer_of(made.spec, model)
     assert offer is not None
     before = estimate(offer, Request(Task.TEXT_TO_IMAGE), made.resolved)
     result = client_of(made).generate(request(), Inputs(), lambda _: None, NEVER)
-    assert before == result.billed == service.billed > 0
+    assert before is not None
+    assert before + beside(model) == result.billed == service.billed
 
 
 def test_a_size_of_its_own_price_is_billed_as_google_counts(service: Vertex, tmp_path: Path) -> None:
     result = make(service, tmp_path, "gemini-3-pro-image", Resolved(tier="4K"))
-    assert result.billed == service.billed == Decimal("0.24")
+    assert result.billed == service.billed == Decimal("0.24") + Decimal("0.003854")  # 25 tokens at 2, 317 at 12
+
+
+@pytest.mark.parametrize(
+    ("usage", "billed"),
+    [
+        ({"promptTokenCount": 9, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}, "0.038703"),
+        ({"thoughtsTokenCount": 400, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}, "0.0397"),
+        ({"promptTokenCount": 9, "thoughtsTokenCount": 400}, None),
+        ({"promptTokenCount": "9", "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}, None),
+        ({"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": -1290}]}, None),
+        ({"candidatesTokensDetails": ["zebra"]}, None),
+        (None, None),
+    ],
+)
+def test_an_answer_that_does_not_say_what_it_took_costs_what_was_known(
+    service: Vertex, tmp_path: Path, usage: Any, billed: str | None
+) -> None:
+    part = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    told = {"candidates": [{"content": {"parts": [part]}}], "usageMetadata": usage}
+    tariff = google.tariff(setup(service, tmp_path, FAMILY, MODEL))
+    assert tariff is not None
+    assert tariff.cost(read(told, MODEL).usage) == (None if billed is None else Decimal(billed))
 
 
 def test_a_picture_is_edited_by_words(service: Vertex, tmp_path: Path) -> None:

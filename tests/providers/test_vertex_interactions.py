@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from easel_emulators.vertex import Vertex, vertex
-from easel_emulators.vertex_clips import LONGEST, STATUSES
+from easel_emulators.vertex_clips import LONGEST, STATES, STATUSES
 from easel_emulators.vertex_subjects import SUBJECTS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -46,7 +46,7 @@ def client(
     service: Vertex, folder: Path, model: str = MODEL, resolved: Resolved = FIVE, **spec: Any
 ) -> VertexInteractions:
     made = setup(service, folder, FAMILY, model, resolved, **spec)
-    return VertexInteractions(made.name, google.account(made), model, resolved, google.token_price(made), PACE)
+    return VertexInteractions(made.name, google.account(made), model, resolved, google.tariff(made), PACE)
 
 
 def make(
@@ -89,8 +89,18 @@ def test_what_google_counts_is_what_was_known_before(service: Vertex, tmp_path: 
     assert offer is not None
     known = estimate(offer, Request(Task.TEXT_TO_VIDEO, seconds=5), FIVE)
     assert make(service, tmp_path).billed == service.billed == known == Decimal("0.5068")
+    tariff = google.tariff(setup(service, tmp_path, FAMILY, MODEL, FIVE))
+    assert tariff is not None
+    assert tariff.cost(google.Usage(made=1, read=10**6)) == known, (
+        "nobody says what it reads costs: no less than was known"
+    )
     unknown = estimate(offer, Request(Task.TEXT_TO_VIDEO, seconds=5), Resolved(tier="4k", seconds=5))
     assert unknown is None, "nobody says how many tokens a clip of another size takes"
+
+
+def test_what_a_clip_read_and_thought_is_counted_where_it_has_a_price(service: Vertex, tmp_path: Path) -> None:
+    result = make(service, tmp_path, model="gemini-omni-1.1-flash", resolved=Resolved(tier="720p"))
+    assert result.billed == service.billed == Decimal("0.408331")  # 23,168 tokens at 17.5, 25 at 1.5, and 317 at 9
 
 
 @pytest.mark.parametrize(
@@ -153,6 +163,16 @@ def test_questions_are_asked_again(service: Vertex, tmp_path: Path, word: str) -
     assert len(service.calls) == 1
 
 
+@pytest.mark.parametrize("word", STATES)
+def test_a_state_that_is_no_end_is_waited_out(service: Vertex, tmp_path: Path, word: str) -> None:
+    """Google may add one, and a page in place of an answer names none."""
+    service.next.append(word)
+    assert make(service, tmp_path).billed == service.billed > 0
+    (work,) = service.works.values()
+    assert work.asked > 1
+    assert len(service.calls) == 1
+
+
 def handed(service: Vertex, folder: Path) -> str:
     """The handle of a call that this process left."""
     service.gate.clear()
@@ -203,7 +223,7 @@ def test_a_handle_that_is_none_is_not_asked_for(service: Vertex, tmp_path: Path,
 def test_nothing_was_sent_where_nobody_listens(service: Vertex, tmp_path: Path) -> None:
     with pytest.raises(EaselError) as caught:
         client(service, tmp_path, endpoint="https://127.0.0.1:9").generate(
-            request(Task.TEXT_TO_VIDEO), Inputs(), lambda _: None, NEVER
+            request(Task.TEXT_TO_VIDEO, encoding="mp4"), Inputs(), lambda _: None, NEVER
         )
     assert (caught.value.reason, caught.value.retryable) == ("Transient", True)
 

@@ -180,7 +180,7 @@ def test_an_operation_that_nobody_knows_may_be_billed(service: Vertex, tmp_path:
 def test_nothing_was_sent_where_nobody_listens(service: Vertex, tmp_path: Path) -> None:
     with pytest.raises(EaselError) as caught:
         client(service, tmp_path, endpoint="https://127.0.0.1:9").generate(
-            request(Task.TEXT_TO_VIDEO), Inputs(), lambda _: None, NEVER
+            request(Task.TEXT_TO_VIDEO, encoding="mp4"), Inputs(), lambda _: None, NEVER
         )
     assert (caught.value.reason, caught.value.retryable) == ("Transient", True)
 

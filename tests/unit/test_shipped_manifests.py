@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from easel_api.tasks import Task
+from easel_api.tasks import OWN, Task
 from easel_api.validation import Documents, load_documents
+from easel_inference.cli import main
 from easel_inference.jobs.inputs import Sources, load
 from easel_inference.jobs.items import expand
 
@@ -33,8 +34,22 @@ def documents(name: str) -> Documents:
     return load_documents(COMMANDS[name], for_cluster=False)
 
 
-def test_every_task_has_an_example_that_runs_on_this_machine() -> None:
-    assert {job.spec.task for name in COMMANDS for job in documents(name).jobs} == set(Task)
+EDITS = ROOT / "examples/cluster/edits.yaml"
+"""Of the tasks that providers alone do."""
+
+
+def test_every_task_has_an_example() -> None:
+    assert {job.spec.task for name in COMMANDS for job in documents(name).jobs} == OWN
+    found = load_documents([EDITS], for_cluster=True)
+    assert found.problems == (), list(map(str, found.problems))
+    assert {job.spec.task for job in found.jobs} == set(Task) - OWN
+
+
+def test_each_task_of_providers_has_one_that_makes_it_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(EDITS)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("as asked") == len(set(Task) - OWN)
+    assert "Nobody can make it" not in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

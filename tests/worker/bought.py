@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +30,15 @@ from easel_inference.jobs.settings import Settings
 
 PROMPT = "a blue mug on grass, front view"
 SIDE = 256
+PICTURE = Path(__file__).parents[2] / "examples/inputs/mug.png"
+INPUTS = {
+    "image": "image.png",
+    "mask": "mask.png",
+    "control": "image.png",
+    "clip": "clip.mp4",
+    "style": "style.png",
+    "garment": "style.png",
+}
 
 
 @dataclass(frozen=True)
@@ -92,26 +104,18 @@ class Shop:
         """The folder of the claim `results`."""
         return self.folder / "claims/results"
 
-    def jobs(self, rows: Mapping[str, Row], *, to_bucket: bool = False) -> dict[str, dict[str, Any]]:
+    def jobs(self, rows: Mapping[str, Row], *, to_bucket: bool = False, **spec: Any) -> dict[str, dict[str, Any]]:
         """GenerationJobs on the API server of one item each, by name."""
         s3 = {"s3": {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint}}
         store = s3 if to_bucket else {"persistentVolumeClaim": {"claimName": "results"}}
-        self.kubectl.apply(*(self._manifest(name, row, store) for name, row in rows.items()))
+        self.kubectl.apply(*(self._manifest(name, row, store, spec) for name, row in rows.items()))
         found = json.loads(self.kubectl("get", "gen", *rows, "-n", NAMESPACE, "-o", "json"))
         return {job["metadata"]["name"]: job for job in found.get("items", [found])}
 
-    def _manifest(self, name: str, row: Row, store: Mapping[str, Any]) -> dict[str, Any]:
+    def _manifest(self, name: str, row: Row, store: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
         takes = TAKES[Task(row.task)]
-        files = {
-            field: {"uri": f"pvc://results/in/{key}"}
-            for field, key in (
-                ("image", "image.png"),
-                ("mask", "mask.png"),
-                ("control", "image.png"),
-                ("clip", "clip.mp4"),
-            )
-            if getattr(takes, field)
-        }
+        files = {field: {"uri": f"pvc://results/in/{INPUTS[field]}"} for field in INPUTS if getattr(takes, field)}
+        prompt = {"text": PROMPT} | ({"search": "the mug"} if takes.search else {})
         return {
             "apiVersion": "easel.dev/v1alpha1",
             "kind": "GenerationJob",
@@ -121,10 +125,11 @@ class Shop:
                 "generationClassName": "bought",
                 "onUnsupported": "Adapt",
                 "maxAttempts": 1,
-                "prompts": [{"text": PROMPT}],
+                "prompts": [] if takes.mute else [prompt],
                 "parameters": {"seeds": [7], **row.parameters},
                 "inputs": files,
                 "output": {"store": store},
+                **spec,
             },
         }
 
@@ -151,28 +156,35 @@ class Shop:
             return error
         return None
 
+    def start(self, job: Mapping[str, Any], model: str) -> subprocess.Popen[bytes]:
+        """A worker of the job, in a process of its own that may be killed."""
+        environment = {**os.environ, **self.environment(job, model)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "easel_inference.jobs"], env=environment, stderr=subprocess.DEVNULL
+        )
+
     def cells(self, words: Iterable[str], row: Row, model: str) -> dict[str, Cell | Exception]:
         """What becomes of an item behind each of `WORDS`, one after the other."""
         jobs = self.jobs({f"{self.name}-{word.replace(' ', '-')}": row for word in words})
         found: dict[str, Cell | Exception] = {}
         for word in words:
             try:
-                found[word] = self._cell(word, jobs[f"{self.name}-{word.replace(' ', '-')}"], model)
+                found[word] = self.cell(jobs[f"{self.name}-{word.replace(' ', '-')}"], model, word)
             except Exception as error:  # noqa: BLE001 - shown by the test of the family
                 found[word] = error
         return found
 
-    def _cell(self, word: str, job: Mapping[str, Any], model: str) -> Cell:
+    def cell(self, job: Mapping[str, Any], model: str, *words: str) -> Cell:
+        """What becomes of a job behind words that come one after the other."""
         paid, billed, before = len(self.emulator.paid), self.emulator.billed, self.ledger()
-        self.emulator.next.append(word)
+        self.emulator.next.extend(words)
         error = self.run(job, model)
-        reserved = (Decimal(each.get("reserved", "0")) for each in self.spend().get("accounts", []))
         return Cell(
             error.reason if error else "",
             len(self.emulator.paid) - paid,
             self.emulator.billed - billed,
             self.ledger() - before,
-            sum(reserved, Decimal(0)),
+            self.reserved(),
         )
 
     def spend(self) -> dict[str, Any]:
@@ -184,6 +196,10 @@ class Shop:
     def ledger(self) -> Decimal:
         """What was paid this month, in US dollars."""
         return Decimal(self.spend().get("month", {}).get("amount", "0"))
+
+    def reserved(self) -> Decimal:
+        """What the ledger keeps for calls that have not ended, in US dollars."""
+        return sum((Decimal(each.get("reserved", "0")) for each in self.spend().get("accounts", [])), Decimal(0))
 
     def delivered(self, job: str) -> dict[str, Any]:
         """The one item of the manifest on the claim."""
@@ -210,14 +226,16 @@ def filled(value: Any, places: Mapping[str, str]) -> Any:
 
 
 def inputs() -> dict[str, bytes]:
-    """A picture, a mask of its middle, and a clip."""
-    grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    mask = np.zeros_like(grey)
-    mask[64:192, 64:192] = 255
+    """A picture of a mug, a mask of what is above it, and a clip."""
+    with Image.open(PICTURE) as opened:
+        picture = np.asarray(opened.convert("RGB").resize((SIDE, SIDE)))
+    mask = np.zeros_like(picture)
+    mask[: SIDE // 8] = 255
     return {
-        "image.png": png(grey),
+        "image.png": png(picture),
         "mask.png": png(mask),
-        "clip.mp4": encode(np.repeat(grey[None], 16, axis=0), "mp4", 8),
+        "style.png": png(255 - picture),
+        "clip.mp4": encode(np.repeat(picture[None], 16, axis=0), "mp4", 8),
     }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import re
 import sys
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -20,7 +23,10 @@ import urllib3
 from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "emulators"))
 
+from bought import Shop
+from easel_emulators.base import Draw, Subject
 from worker_pods import ACCOUNT, NAMESPACE, ROOT, Pods, objects_of
 
 from easel_api.generationjob import GenerationJobSpec
@@ -199,3 +205,45 @@ def pods(api_server: Any, account: Path, serving: Any, bucket: Any, tmp_path: Pa
     made = Pods(api_server.kubectl, api_server.url, tmp_path, bucket, serving.endpoint)
     yield made
     made.kubectl("delete", "generationjobs", "--all", "-n", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def in_a_pod(api_server: Any) -> Iterator[None]:
+    """Workers in this process find the API server as in a pod."""
+    server = urlsplit(api_server.url)
+    told = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="module")
+def opened(
+    api_server: Any,
+    account: Path,
+    s3_server: Any,
+    in_a_pod: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_bucket: Any,
+) -> Iterator[Callable[..., contextlib.AbstractContextManager[Shop]]]:
+    """Opens a shop with an emulator of a family."""
+
+    @contextlib.contextmanager
+    def open_shop(subject: Subject, draw: Draw | None = None) -> Iterator[Shop]:
+        folder = tmp_path_factory.mktemp("shop")
+        bucket = new_bucket()
+        (folder / "credentials").mkdir()
+        for name, value in bucket.environment.items():
+            (folder / "credentials" / name).write_text(value)
+        with subject.start(folder / "emulator", draw=draw) as emulator:
+            shop = Shop(api_server.kubectl, account, bucket, folder, subject, emulator)
+            shop.open()
+            try:
+                yield shop
+            finally:
+                api_server.kubectl("delete", "provider", shop.name, "-n", NAMESPACE)
+
+    yield open_shop
+    api_server.kubectl("delete", "generationjobs", "--all", "-n", NAMESPACE, "--wait=false")

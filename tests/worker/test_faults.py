@@ -5,81 +5,33 @@ The families, and how each says what goes wrong, are in the emulators (`SUBJECTS
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import httpx  # noqa: F401 - first of all: openai looks at it, half imported by another family's thread
 import pytest
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "emulators"))
-
-from bought import Cell, Shop, item_of, png
-from easel_emulators.base import WORDS, Draw, Ends, Subject
+from bought import PROMPT, Cell, item_of, png
+from easel_emulators.base import WORDS, Ends, Subject
 from easel_emulators.pictures import Miniature
 from easel_emulators.subjects import subjects
+from every_family import AT_A_TIME, MARKS, SUBJECTS
+from PIL import Image
 from worker_pods import NAMESPACE
 
+from easel_api.errors import EnvironmentFault
 from easel_api.offers import WireFamily
 from easel_api.tasks import TAKES, Task
+from easel_inference.artifacts.directory import DirectoryStore
+from easel_inference.backends import polled
+from easel_inference.jobs import attempts, purses
+from easel_inference.jobs.access import JobAccess
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.engine, pytest.mark.s3, pytest.mark.timeout(900)]
-
-SUBJECTS = {subject.title: subject for subject in subjects()}
-AT_A_TIME = 6
-"""Families; most of the time is spent waiting."""
-
-
-@pytest.fixture(scope="module")
-def in_a_pod(api_server: Any) -> Iterator[None]:
-    """Workers in this process find the API server as in a pod."""
-    server = urlsplit(api_server.url)
-    told = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port)}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    yield
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@pytest.fixture(scope="module")
-def opened(
-    api_server: Any,
-    account: Path,
-    s3_server: Any,
-    in_a_pod: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    new_bucket: Any,
-) -> Iterator[Callable[..., contextlib.AbstractContextManager[Shop]]]:
-    """Opens a shop with an emulator of a family."""
-
-    @contextlib.contextmanager
-    def open_shop(subject: Subject, draw: Draw | None = None) -> Iterator[Shop]:
-        folder = tmp_path_factory.mktemp("shop")
-        bucket = new_bucket()
-        (folder / "credentials").mkdir()
-        for name, value in bucket.environment.items():
-            (folder / "credentials" / name).write_text(value)
-        with subject.start(folder / "emulator", draw=draw) as emulator:
-            shop = Shop(api_server.kubectl, account, bucket, folder, subject, emulator)
-            shop.open()
-            try:
-                yield shop
-            finally:
-                api_server.kubectl("delete", "provider", shop.name, "-n", NAMESPACE)
-
-    yield open_shop
-    api_server.kubectl("delete", "generationjobs", "--all", "-n", NAMESPACE, "--wait=false")
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +44,9 @@ def cells(opened: Callable[..., Any]) -> dict[str, dict[str, Cell | Exception]]:
             found: dict[str, Cell | Exception] = shop.cells(subject.ends, subject.rows[model], model)
             return found
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    # A key that was taken back is not waited for as long as a Secret may take.
+    with ThreadPoolExecutor(AT_A_TIME) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(polled, "RENEWAL_SECONDS", 1.0)
         return dict(zip(SUBJECTS, pool.map(through, SUBJECTS.values()), strict=True))
 
 
@@ -132,11 +86,7 @@ def test_a_worker_that_is_killed_in_a_call_never_has_it_made_twice(
         shop.emulator.gate.clear()
         name = f"{shop.name}-killed"
         job = shop.jobs({name: subject.rows[model]})[name]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "easel_inference.jobs"],
-            env={**os.environ, **shop.environment(job, model)},
-            stderr=subprocess.DEVNULL,
-        )
+        worker = shop.start(job, model)
         eventually(
             lambda: bool(shop.emulator.calls) and (not polled or "remote" in shop.delivered(name)), "the call is out"
         )
@@ -150,34 +100,95 @@ def test_a_worker_that_is_killed_in_a_call_never_has_it_made_twice(
         assert shop.ledger() == shop.emulator.billed
 
 
-@pytest.mark.parametrize("cancelled", [True, False])
+@pytest.mark.parametrize("why", ["cancelled", "timed", "stopped"])
 def test_a_worker_that_is_told_to_stop_has_the_provider_stop_what_nobody_will_ask_for(
-    cancelled: bool, opened: Callable[..., Any], eventually: Callable[..., None]
+    why: str, opened: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
-    """A job that was cancelled; a worker that moves to another node leaves the call where it is, for the next one."""
+    """A job that was cancelled, or whose time is up; a worker that moves to another node leaves the call where it is, for the next one."""
+    over = why != "stopped"
     subject = SUBJECTS["ReplicatePredictions"]
     model = str(subject.offers[0]["model"])
     with opened(subject) as shop:
         shop.emulator.gate.clear()
-        name = f"{shop.name}-{'cancelled' if cancelled else 'stopped'}"
-        job = shop.jobs({name: subject.rows[model]})[name]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "easel_inference.jobs"],
-            env={**os.environ, **shop.environment(job, model)},
-            stderr=subprocess.DEVNULL,
-        )
+        name = f"{shop.name}-{why}"
+        job = shop.jobs({name: subject.rows[model]}, deadlineSeconds=3600)[name]
+        worker = shop.start(job, model)
         eventually(lambda: bool(shop.emulator.calls) and "remote" in shop.delivered(name), "the call is out")
-        if cancelled:
+        if why == "cancelled":
             shop.kubectl("patch", "gen", name, "-n", NAMESPACE, "--type=merge", "-p", '{"spec":{"cancel":true}}')
         worker.terminate()
+        if why == "timed":
+            failed = '{"status":{"phase":"Failed"}}'
+            shop.kubectl("patch", "gen", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", failed)
         assert worker.wait(30) == 128 + 15
-        assert len(shop.emulator.cancelled) == cancelled
+        assert len(shop.emulator.cancelled) == over
         assert shop.delivered(name)["state"] == "Submitted", "as it is known to be"
-        if not cancelled:
+        if not over:
             shop.emulator.gate.set()
             assert shop.run(job, model) is None
             assert shop.delivered(name)["state"] == "Succeeded"
             assert shop.ledger() == shop.emulator.billed
+        assert len(shop.emulator.calls) == 1
+
+
+SPENT = "jsonpath={.status.cost.spent}"
+
+
+class Killed(BaseException):
+    """As the end of a process, which no code hears of."""
+
+
+def test_a_worker_that_dies_while_it_stores_a_paid_result_leaves_it_to_the_next(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = SUBJECTS["ReplicatePredictions"]
+    model = str(subject.offers[0]["model"])
+    with opened(subject) as shop:
+        name = f"{shop.name}-storing"
+        job = shop.jobs({name: subject.rows[model]})[name]
+
+        def dies(store: Any, key: str, data: bytes, media_type: str) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(attempts, "put_checked", dies)
+            with pytest.raises(Killed):
+                shop.run(job, model)
+        assert (shop.delivered(name)["state"], "remote" in shop.delivered(name)) == ("Storing", True)
+        assert shop.run(job, model) is None
+        assert (shop.delivered(name)["state"], "remote" in shop.delivered(name)) == ("Succeeded", False)
+        assert len(shop.emulator.calls) == 1
+        assert shop.ledger() == shop.emulator.billed
+
+
+def test_a_fault_of_the_surroundings_ends_no_job_with_calls_that_are_out(
+    opened: Callable[..., Any], eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are paid for; the batch Job starts another worker while its backoffLimit lasts."""
+    subject = SUBJECTS["ReplicatePredictions"]
+    model = str(subject.offers[0]["model"])
+    with opened(subject) as shop:
+        shop.emulator.gate.clear()
+        name = f"{shop.name}-away"
+        job = shop.jobs({name: subject.rows[model]})[name]
+        worker = shop.start(job, model)
+        eventually(lambda: bool(shop.emulator.calls) and "remote" in shop.delivered(name), "the call is out")
+        eventually(lambda: shop.kubectl("get", "gen", name, "-n", NAMESPACE, "-o", SPENT) != "", "its status says so")
+        worker.kill()
+        worker.wait()
+        shop.emulator.gate.set()
+
+        def away(*_: Any, **__: Any) -> Any:
+            raise EnvironmentFault("the disk is away")
+
+        for broken in ((DirectoryStore, "get"), (JobAccess, "read"), (purses, "read_provider")):
+            with monkeypatch.context() as patched:
+                patched.setattr(*broken, away)
+                error = shop.run(job, model)
+            assert error is not None
+            assert (error.reason, error.found) == ("Cancelled", "EnvironmentFault"), error
+        assert shop.run(job, model) is None
+        assert shop.delivered(name)["state"] == "Succeeded"
         assert len(shop.emulator.calls) == 1
 
 
@@ -208,7 +219,8 @@ def test_each_model_delivers_what_was_asked_for(
             video = TAKES[Task(row.task)].video
             path = tmp_path / f"{name}.png"
             middle_of(first_frame(data) if video else data).save(path)
-            seen = judge_files([path], [item["prompt"]])
+            # What reads no prompt is to show what the picture did.
+            seen = judge_files([path], [item["prompt"] or PROMPT])
             print(f"{family:26} {model:45} {row.task:18} ${item['cost']:8} {time.monotonic() - began:.1f} s")
             if seen.share("product") < 1 or item["backend"] != f"{shop.name}/{model}":
                 wrong.append(f"{model}: {seen}")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from easel_cluster import processes
 
 from easel_api.errors import EaselError, EnvironmentFault, Transient
 from easel_inference.artifacts.directory import DirectoryStore
@@ -98,11 +99,8 @@ def replicas(tmp_path: Path) -> Iterator[Callable[[str], Replica]]:
     made: list[Replica] = []
 
     def make(address: str) -> Replica:
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            for each in (one, two, three):
-                each.bind((address, 0))
-            ports = (one.getsockname()[1], two.getsockname()[1], three.getsockname()[1])
-        made.append(Replica(address, tmp_path / f"state-{len(made)}", ports))
+        grpc, metrics, http = processes.free_ports(3, address)
+        made.append(Replica(address, tmp_path / f"state-{len(made)}", (grpc, metrics, http)))
         return made[-1]
 
     yield make
@@ -216,8 +214,8 @@ def test_a_replica_that_comes_up_is_used_in_the_middle_of_a_job_and_one_that_goe
     with ReplicaSet("replicas:1", SETTINGS, find=lambda *_: frozenset(listed)) as found:
         take = found._take
 
-        def counted(work: float, flag: threading.Event) -> Any:
-            address, replica = take(work, flag)
+        def counted(work: float, flag: threading.Event, *, waits: bool) -> Any:
+            address, replica = take(work, flag, waits=waits)
             used[address] = used.get(address, 0) + 1
             return address, replica
 

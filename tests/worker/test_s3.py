@@ -128,6 +128,24 @@ def test_a_job_sits_out_a_bucket_that_is_away_for_a_minute(
     assert len([key for key in bucket.objects() if key.endswith(".png")]) == 24
 
 
+def test_what_is_made_is_stored_though_the_worker_stops_while_the_bucket_is_away(
+    bucket: Any, progress: Any, tmp_path: Path
+) -> None:
+    program = tools.ensure(["toxiproxy"], progress)["toxiproxy"]
+    with toxiproxy(program, urlsplit(bucket.endpoint).netloc, tmp_path) as proxy:
+        stop = threading.Event()
+        reference = S3Reference(bucket=bucket.name, endpoint=f"http://127.0.0.1:{proxy.port}")
+        store = S3Store(reference, bucket.name, bucket.credentials, stop)
+        proxy.refuse()
+        stop.set()
+        threading.Timer(2, proxy.serve).start()
+        store.put("paid", b"for", "x/y")
+        proxy.refuse()
+        with pytest.raises(EnvironmentFault):
+            store.get("paid", limit=10)
+    assert bucket.bytes_of("paid") == b"for"
+
+
 def test_credentials_are_read_from_files(tmp_path: Path) -> None:
     assert read_credentials(tmp_path / "none") is None
     (tmp_path / "AWS_ACCESS_KEY_ID").write_text("key\n")

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 WORKER = "import easel_inference.jobs.__main__, easel_inference.backends.triton"
+LIBRARIES = "import pydantic, grpc, numpy, PIL.Image, urllib3"
+"""What no worker does without."""
 TRIES = 5
 
 
@@ -20,9 +22,12 @@ def cpu_seconds(code: str) -> float:
     return after.children_user - before.children_user + after.children_system - before.children_system
 
 
-@pytest.mark.parametrize(("code", "limit"), [(WORKER, 1.0), ("import easel_inference.cli", 0.3)])
+@pytest.mark.parametrize(("code", "limit"), [(WORKER, 3.5), ("import easel_inference.cli", 1.2)])
 def test_the_start_is_quick(code: str, limit: float) -> None:
-    assert any(cpu_seconds(code) < limit for _ in range(TRIES))
+    """By the least of a few tries, and of those of its libraries: how fast a busy machine is says nothing of the code."""
+    tries = [(cpu_seconds(code), cpu_seconds(LIBRARIES)) for _ in range(TRIES)]
+    took, libraries = (min(each) for each in zip(*tries, strict=True))
+    assert took < limit * libraries, f"{took:.2f} s, and its libraries {libraries:.2f} s"
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,9 @@ def _texts(spec: GenerationJobSpec) -> Iterator[tuple[Loc, str]]:
     for number, prompt in enumerate(spec.prompts):
         yield ("spec", "prompts", number, "text"), prompt.text
         yield ("spec", "prompts", number, "negative"), prompt.negative
-        if prompt.end is not None:
-            yield ("spec", "prompts", number, "end"), prompt.end
+        for name, text in (("end", prompt.end), ("search", prompt.search)):
+            if text is not None:
+                yield ("spec", "prompts", number, name), text
 
 
 def _used(text: str) -> list[str]:

@@ -1,8 +1,9 @@
 """Pictures and clips to bytes: PNG, JPEG and WebP with Pillow, GIF with Pillow, MP4 with PyAV.
 
-Frames come as numpy `uint8` of shape [frames, height, width, 3]. Equal frames give equal bytes: no clock, no name and
-no thread count goes into a file, since a retried item must be the very same object. No torch here: the worker and
-the command line import this too. PyAV is imported when a clip is written, for only the runtime image carries it.
+Frames come as numpy `uint8` of shape [frames, height, width, 3], or 4 with what is transparent, which PNG alone takes here. Equal
+frames give equal bytes: no clock, no name and no thread count goes into a file, since a retried item must be the very same object.
+No torch here: the worker and the command line import this too. PyAV is imported when a clip is written, for only the runtime image
+carries it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def thumbnail(frame: Frames, size: int) -> bytes:
 
 
 def _check(frames: Frames, encoding: Encoding) -> None:
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
+    channels = (3, 4) if encoding == "png" else (3,)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in channels or len(frames) == 0:
         raise BackendFault(
             "frames must be uint8 of shape [frames, height, width, 3]", found=f"{frames.dtype} {frames.shape}"
         )

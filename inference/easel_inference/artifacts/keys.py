@@ -29,3 +29,8 @@ def item(folder: str, item_id: str, encoding: str) -> str:
 def preview(folder: str, item_id: str) -> str:
     """The latest small picture of an unfinished item, a JPEG."""
     return f"{folder}previews/{item_id}.jpg"
+
+
+def insights(folder: str, item_id: str) -> str:
+    """What an item's clip shows, as JSON."""
+    return f"{folder}{item_id}.insights.json"

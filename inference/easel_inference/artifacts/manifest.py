@@ -46,6 +46,8 @@ class Requested(_Recorded):
     fps: int | None = None
     end: str | None = None
     """The prompt that the clip leads to."""
+    search: str | None = None
+    """What of the picture was meant."""
     end_seed: int | None = None
     adapters: tuple[AdapterUse, ...] = ()
     mask_colours: tuple[str, ...] = ()
@@ -96,6 +98,21 @@ class Adapted(_Recorded):
     """Empty: it was left out."""
 
 
+class Insights(_Recorded):
+    """What an indexer found in a clip, and where that is. The clip counts whatever becomes of them."""
+
+    state: ItemState
+    cost: str
+    """What the indexer was paid, or may have been, in US dollars."""
+    remote: str | None = None
+    """What the indexer knows the clip by."""
+    uri: str | None = None
+    key: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    error: ErrorReport | None = None
+
+
 class ManifestItem(_Recorded):
     """One item."""
 
@@ -118,6 +135,7 @@ class ManifestItem(_Recorded):
     """Fields that were not made as they were asked for, where the job allows that."""
     passed_over: dict[str, str] = {}
     """Backends of the class that did not make it, and why."""
+    insights: Insights | None = None
 
 
 class InputDigests(_Recorded):
@@ -127,6 +145,8 @@ class InputDigests(_Recorded):
     mask: str | None = None
     control: str | None = None
     clip: str | None = None
+    style: str | None = None
+    garment: str | None = None
 
 
 class Manifest(_Recorded):

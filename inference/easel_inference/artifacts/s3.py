@@ -54,6 +54,8 @@ _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 10.0
 _OUTAGE_SECONDS = 300.0
 """How long an endpoint that served before may be away. One that never did is more likely a wrong address: five tries."""
+_GRACE_SECONDS = 15.0
+"""How long what is made is still tried to be stored once the worker stops; a pod has 30 s to end."""
 _MISSING = {"NoSuchKey", "404", "NotFound", "PreconditionFailed", "412", "InvalidRange", "416"}
 _REFUSED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
@@ -147,7 +149,8 @@ class S3Store:
                 Key=key,
                 Body=data,
                 ContentType=media_type,
-            )
+            ),
+            grace=_GRACE_SECONDS,
         )
 
     def get(self, key: str, *, limit: int) -> bytes | None:
@@ -210,16 +213,21 @@ class S3Store:
                 if progress() <= before or self._stop.is_set():
                     raise
 
-    def _try(self, call: Callable[[], T]) -> T | None:
-        """Calls again after passing faults; None when there is no such key; at last the environment is at fault."""
-        began, attempt = time.monotonic(), 0
+    def _try(self, call: Callable[[], T], grace: float = 0.0) -> T | None:
+        """Calls again after passing faults; None when there is no such key; at last the environment is at fault.
+
+        Once the worker stops, for `grace` seconds more.
+        """
+        began, attempt, ending = time.monotonic(), 0, float("inf")
         while True:
             attempt += 1
             try:
                 return self._once(call)
             except Transient as error:
                 fault = error
-            if not self._goes_on(attempt, time.monotonic() - began):
+            if self._stop.is_set():
+                ending = min(ending, time.monotonic() + grace)
+            if not self._goes_on(attempt, time.monotonic() - began, grace, ending):
                 raise EnvironmentFault(
                     f"the S3 endpoint did not serve in {attempt} tries",
                     where=f"{self._fields.access}.endpoint",
@@ -240,13 +248,18 @@ class S3Store:
         self._served.set()
         return found
 
-    def _goes_on(self, attempt: int, seconds: float) -> bool:
-        """Whether to try once more, after a wait; not once the worker stops."""
+    def _goes_on(self, attempt: int, seconds: float, grace: float, ending: float) -> bool:
+        """Whether to try once more, after a wait; once the worker stops, until `ending`."""
         outage = self._served.is_set() and seconds < _OUTAGE_SECONDS
         if attempt >= _TRIES and not outage:
             return False
         wait = min(_FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 9), _LONGEST_WAIT_SECONDS)
-        return not self._stop.wait(wait * (0.5 + random.random()))  # noqa: S311 - jitter
+        wait *= 0.5 + random.random()  # noqa: S311 - jitter
+        if not self._stop.is_set():
+            return not self._stop.wait(wait) or grace > 0
+        left = ending - time.monotonic()
+        threading.Event().wait(max(0.0, min(wait, left)))
+        return left > 0
 
     def _explained(self, error: Exception) -> EaselError | None:
         """Our word for botocore's error; None when the key does not exist. Says nothing of keys or signatures."""

@@ -11,9 +11,9 @@
     custom_models   what models of one's own are asked on SageMaker, Vertex AI and Azure ML
     stability_models, openai_fields, runway_models, replicate_inputs  what models are asked, apart from how
 
-and one module for each wire family: `bedrock_invoke`, `bedrock_async`, `sagemaker`, `vertex_generate_content`, `vertex_predict`,
-`vertex_long_running`, `vertex_interactions`, `openai_images` (of Azure, too), `azureml_score`, `stability_v2beta`, `runway_tasks`, `bfl_poll`,
-`fal_queue`, `replicate_predictions`.
+and one module for each wire family: `bedrock_invoke`, `bedrock_async`, `sagemaker`, `vertex_generate_content`, `vertex_predict`
+(Google's own model there: `vertex_try_on`), `vertex_long_running`, `vertex_interactions`, `openai_images` (of Azure, too), `azureml_score`,
+`stability_v2beta`, `runway_tasks`, `bfl_poll`, `fal_queue`, `replicate_predictions`.
 
 Called by `jobs`. A backend takes a `GenerationRequest`, passes on events and returns the result, or raises an error of
 the one tree. It imports `serving.wire` for Triton, the values of `routing` and the formats of `artifacts`, and never stores, jobs or the

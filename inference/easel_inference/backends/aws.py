@@ -7,9 +7,9 @@ nothing; behind it, nobody knows whether it was made and billed, and only a pers
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from easel_api.errors import (
     AmbiguousSubmit,
@@ -25,9 +25,11 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
-from easel_inference.backends.base import Setup, answer_lost, certificate_untrusted
+from easel_inference.backends.base import GAVE_UP, Renewed, Setup, answer_lost, gave_up
+from easel_inference.backends.connections import Telling, check, trusting
 
 TOO_MANY = 429
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SLOW = frozenset({"ThrottlingException", "Throttling"})
 """SageMaker says so with HTTP 400."""
 CONNECT_SECONDS = 5
@@ -49,13 +51,12 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AwsAccount:
-    """Who pays. Without a key botocore's own chain finds one: IRSA, Pod Identity, an instance's role."""
+    """Who pays. Without keys botocore's own chain finds some: IRSA, Pod Identity, an instance's role."""
 
     region: str
     endpoint: str | None = None
-    access_key: str | None = None
-    secret_key: str | None = None
-    session_token: str | None = None
+    keys: Callable[[], tuple[str, str, str | None]] | None = None
+    """Those that hold now: id, secret, and a session's token. A session ends within hours, and its keys are replaced."""
     authority: str | None = None
     """Path of the certificates that an endpoint of one's own is trusted by."""
 
@@ -65,19 +66,34 @@ class AwsAccount:
 
 def account(setup: Setup) -> AwsAccount:
     """The account that a Provider's Secret opens, or the worker's own identity; `AuthConfig` for a Secret that lacks a key."""
-    access = secret = session = None
-    if setup.spec.credentials.secret_ref is not None:
-        access, secret = setup.key("AWS_ACCESS_KEY_ID"), setup.key("AWS_SECRET_ACCESS_KEY")
+
+    def keys() -> tuple[str, str, str | None]:
         session = setup.file("AWS_SESSION_TOKEN").strip() or None
-    return AwsAccount(setup.spec.region or "", setup.spec.endpoint, access, secret, session, setup.authority)
+        return setup.key("AWS_ACCESS_KEY_ID"), setup.key("AWS_SECRET_ACCESS_KEY"), session
+
+    kept = Renewed(setup, KEYS, keys) if setup.spec.credentials.secret_ref is not None else None
+    return AwsAccount(setup.spec.region or "", setup.spec.endpoint, kept, setup.authority)
 
 
 def client(account: AwsAccount, service: str) -> Any:
-    """A client of a service; `EnvironmentFault` when region or endpoint are none."""
+    """A client of a service; `EnvironmentFault` or `AuthConfig` when region, endpoint or authority are none."""
+    from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, PartialCredentialsError
+    from botocore.exceptions import BotoCoreError
     from botocore.session import get_session
 
+    class Connection(Telling, AWSHTTPSConnection):  # type: ignore[misc] # botocore itself overrides urllib3 otherwise
+        """One of botocore's."""
+
+    class Pool(AWSHTTPSConnectionPool):
+        """Of such connections."""
+
+        ConnectionCls = Connection
+
+    if account.endpoint is not None:
+        check(account.endpoint, schemes=("http", "https"))
+    if account.authority is not None:
+        trusting(account.authority)  # botocore reads it in the call, and says of a bad one that a connection ended
     options = Config(
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=CONNECT_SECONDS,
@@ -88,19 +104,17 @@ def client(account: AwsAccount, service: str) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+    session = get_session()
+    if account.keys is not None:
+        session.register_component("credential_provider", _mounted(account.keys))
     try:
-        return get_session().create_client(
+        made: Any = session.create_client(
             service,
             region_name=account.region,
             endpoint_url=account.endpoint,
             verify=account.authority,
-            aws_access_key_id=account.access_key,
-            aws_secret_access_key=account.secret_key,
-            aws_session_token=account.session_token,
             config=options,
         )
-    except PartialCredentialsError:
-        raise _no_credentials() from None
     except (BotoCoreError, ValueError) as error:
         raise EnvironmentFault(
             "AWS cannot be spoken to",
@@ -108,10 +122,36 @@ def client(account: AwsAccount, service: str) -> Any:
             found=f"{account.region}: {type(error).__name__}",
             fix="Check region and endpoint of the Provider",
         ) from error
+    # botocore gives no other way to choose them; those by a proxy are made from the same table.
+    made._endpoint.http_session._pool_classes_by_scheme["https"] = Pool
+    return made
+
+
+def _mounted(keys: Callable[[], tuple[str, str, str | None]]) -> Any:
+    """What botocore has credentials from: such as ask for the keys before each request is signed."""
+    from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
+
+    class Mounted(Credentials):
+        """Of a folder whose files are replaced."""
+
+        def get_frozen_credentials(self) -> ReadOnlyCredentials:
+            return ReadOnlyCredentials(*keys())
+
+    class Provider(CredentialProvider):
+        """Gives them."""
+
+        METHOD = CANONICAL_NAME = "secret"
+
+        def load(self) -> Credentials:
+            return Mounted(*keys(), method=self.METHOD)
+
+    return CredentialResolver([Provider()])
 
 
 def bucket_client(account: AwsAccount, endpoint: str | None) -> Any:
     """A client of S3 with the account's own credentials, for its bucket at `endpoint`; None: AWS' own."""
+    if endpoint:
+        check(endpoint, "spec.bucket.endpoint", ("http", "https"))
     return client(replace(account, endpoint=endpoint, authority=account.authority if endpoint else None), "s3")
 
 
@@ -137,10 +177,10 @@ def _meant(error: Exception, model: str) -> EaselError:
         case boto.NoCredentialsError() | boto.PartialCredentialsError() | boto.CredentialRetrievalError():
             return _no_credentials()
         # Nothing was sent.
+        case boto.HTTPClientError() if isinstance(error.kwargs.get("error"), EaselError):
+            return cast("EaselError", error.kwargs["error"])
         case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
             return Transient("AWS cannot be reached", where=model, found=type(error).__name__)
-        case boto.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return certificate_untrusted(error)
         # Everything else that breaks on the way may break behind the request: a connection's end, and TLS at any moment.
         case boto.HTTPClientError() | boto.ConnectionError() | boto.IncompleteReadError() | HTTPError() | OSError():
             return answer_lost(error, model)
@@ -201,6 +241,8 @@ def _answered(response: Mapping[str, Any], model: str) -> EaselError:
     if status == TOO_MANY or code in _SLOW:
         wait = _seconds(metadata.get("HTTPHeaders", {}))
         return Throttled("AWS asks to slow down", where=model, found=code or str(status), retry_after=wait)
+    if status in GAVE_UP:
+        return gave_up("AWS", status, model)
     if status >= 500:
         return Transient("AWS failed", where=model, found=code or str(status))
     return BackendFault("AWS refused the request", where=model, found=f"{code} (HTTP {status})")

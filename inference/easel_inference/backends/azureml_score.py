@@ -1,24 +1,24 @@
 """Azure Machine Learning: a model of the team's own on an online endpoint; what it is asked and answers is in `custom_models`.
 
-A call may take 180 s, so that a scoring server may answer with an address to ask for the result at instead of the result: docs/custom-models.md.
+A call may take 180 s, so that a scoring server may answer with an address to ask for the result at instead of the result, and there with where it
+lies in Azure Blob Storage: docs/custom-models.md. Such an address is a key to the result, so that it is in no handle and no error.
 By learn.microsoft.com (how-to-troubleshoot-online-endpoints, concept-endpoints-online-auth), read on 2026-11-29; an endpoint has no schema
 but its owner's. What the model answers with any other status than 200 comes as 424, with its own status in a header. A call that took longer
-than the deployment allows (408, 504) was begun, and nobody knows how it went.
+than the deployment allows (408, 502, 504) was begun, and nobody knows how it went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from urllib.parse import urljoin
 
 from easel_api.errors import AmbiguousSubmit, BackendFault, EaselError, InvalidInput, Transient, Unsupported
-from easel_api.tasks import TAKES
 from easel_inference.generation import GenerationRequest, Inputs
 
 from . import custom_models, entra
 from .base import Setup, answer_lost
 from .polled import Ended, Made, Pace, Polled, Unfinished
-from .rest import Answer, Rest, refused
+from .rest import Answer, Headers, Rest, refused, renewed
 
 NAME = "Azure Machine Learning"
 DEPLOYMENT = "azureml-model-deployment"
@@ -49,10 +49,6 @@ class AzureMLScore:
 
     def submit(self, request: GenerationRequest, inputs: Inputs, _: Callable[[str], None]) -> str | Made:
         """Asks the model; the handle is where it says that the result is to be asked for."""
-        if TAKES[request.task].video and request.encoding != "mp4":
-            raise Unsupported(
-                "a custom model's clips are MP4 alone", where="spec.output.format", found=request.encoding
-            )
         answer = self._api.post(SCORE, custom_models.asked(request, inputs, self._setup), self._id)
         if answer.status not in (200, 202):
             raise _refused(answer, self._id)
@@ -86,6 +82,8 @@ class AzureMLScore:
                 return Unfinished()
             case 200 if "location" in answer.headers:
                 return Unfinished()
+            case 200 if place := custom_models.address(answer.body):
+                return Made(self._api.fetch(place, self._id))
             case 200:
                 try:
                     return Made(custom_models.read(answer.headers.get("content-type", ""), answer.body, self._id))
@@ -100,11 +98,10 @@ class AzureMLScore:
                 raise refused(NAME, answer, self._id)
 
 
-def _headers(setup: Setup) -> Callable[[], Mapping[str, str]]:
+def _headers(setup: Setup) -> Headers:
     deployment = {DEPLOYMENT: setup.offer.deployment} if setup.offer.deployment else {}
     if setup.spec.credentials.secret_ref is not None and setup.file("API_KEY"):
-        key = setup.key("API_KEY")
-        return lambda: {"Authorization": f"Bearer {key}", **deployment}
+        return renewed(lambda: {"Authorization": f"Bearer {setup.key('API_KEY')}", **deployment})
     token = entra.tokens(setup, entra.MACHINE_LEARNING)
     return lambda: {"Authorization": f"Bearer {token()}", **deployment}
 
@@ -113,13 +110,13 @@ def _refused(answer: Answer, model: str) -> EaselError:
     told = answer.headers.get(MODELS_STATUS, "")
     found = f"HTTP {answer.status}" + (f", and {told} of the model" if told.isdigit() else "")
     match answer.status:
-        case 408 | 504:
-            return answer_lost(TimeoutError(), model)
         case 424 if told in ("202", "408", "504"):  # it was begun, whatever Azure calls it
             return answer_lost(TimeoutError(), model)
         case 424 if blocked := custom_models.refused(answer.body, model):
             return blocked
-        case 424 if told in ("400", "413", "422"):
+        case 424 if told == "413":
+            return Unsupported("the model takes no request as large", where=model, found=found)
+        case 424 if told in ("400", "422"):
             return InvalidInput("the model takes no such request", where=model, found=found)
         case 424:
             return BackendFault("the model failed", where=model, found=found)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from threading import Event as Flag
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from easel_api.errors import AmbiguousSubmit, AuthConfig, Cancelled, ContentBlocked, EnvironmentFault, Transient
 from easel_api.provider import ProviderOffer, ProviderSpec
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
-from easel_inference.routing.plan import Refused
+from easel_inference.routing.plan import Reasons
 from easel_inference.routing.request import Resolved
 
 OnEvent = Callable[[Message], None]
+T = TypeVar("T")
+
+GAVE_UP = frozenset({408, 499, 502, 504, 520, 521, 522, 523, 524})
+"""Statuses of a gateway that waits no longer for what stands behind it, which may go on and be billed; from 520 on they are Cloudflare's. 503 is
+none of them: providers say by it that they are overloaded, and that is waited out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Result:
     """Of a provider."""
     billed: Decimal | None = None
     """What the provider says that it took, in US dollars; None: it says nothing, and the price known before holds."""
-    passed_over: tuple[Refused, ...] = ()
+    passed_over: Reasons = field(default_factory=dict)
     """Backends of the class that did not make it."""
 
 
@@ -82,6 +88,32 @@ class Cancellable(Protocol):
 
     def cancel(self, handle: str) -> None:
         """Asks the provider to stop; what it has begun may be billed. Raises when it cannot be asked."""
+        ...
+
+
+class Indexer(Protocol):
+    """A service that says what a clip shows. Safe to call from many threads at once."""
+
+    def price(self, seconds: float) -> Decimal:
+        """What a clip of that length costs, in US dollars."""
+        ...
+
+    def begin(self, token: str, clip: bytes) -> str:
+        """Hands the clip in under a token, and returns what the service knows it by.
+
+        It is paid for; errors say what became of the money, as those of `Backend.generate` do.
+        """
+        ...
+
+    def find(self, token: str) -> str | None:
+        """What the service knows the clip by that was handed in under a token; None when it has none."""
+        ...
+
+    def look(self, handle: str) -> bytes | None:
+        """What the clip shows, as JSON; None while it is looked at.
+
+        Raises `Transient` and `AmbiguousSubmit` for a question that may be asked again; behind any other error nothing will come.
+        """
         ...
 
 
@@ -131,6 +163,36 @@ class Setup:
             return ""
 
 
+class Renewed(Generic[T]):
+    """What is made from keys of the Secret, and made anew once they have changed: keys expire and are replaced while calls are out.
+
+    Safe for many threads. Raises what making it raises, at first when it is made itself.
+    """
+
+    def __init__(self, setup: Setup, names: tuple[str, ...], make: Callable[[], T]) -> None:
+        """`names` are those of the keys that `make` reads."""
+        self._setup, self._names, self._make = setup, names, make
+        self._lock = threading.Lock()
+        self._kept, self._made = self._fresh()
+
+    def __call__(self) -> T:
+        """Of the keys as they are now."""
+        with self._lock:
+            if self._read() != self._kept:
+                self._kept, self._made = self._fresh()
+            return self._made
+
+    def _fresh(self) -> tuple[tuple[str, ...], T]:
+        """Of keys that belong together: a kubelet may put others in their place between two of them."""
+        while True:
+            kept, made = self._read(), self._make()
+            if kept == self._read():
+                return kept, made
+
+    def _read(self) -> tuple[str, ...]:
+        return tuple(self._setup.file(name) for name in self._names)
+
+
 def work(request: GenerationRequest, default_side: int = 512) -> float:
     """How much work a request is, as steps × megapixels × frames; only ever compared with other requests."""
     pixels = (request.width or default_side) * (request.height or default_side)
@@ -143,6 +205,16 @@ def answer_lost(error: Exception, model: str) -> AmbiguousSubmit:
         "the answer was lost, and the picture may have been made and billed",
         where=model,
         found=type(error).__name__,
+        fix="Look at the account's usage before the item is asked for again",
+    )
+
+
+def gave_up(name: str, status: int, model: str) -> AmbiguousSubmit:
+    """What one of `GAVE_UP` means of a paid call at a provider of that name."""
+    return AmbiguousSubmit(
+        f"a gateway before {name} gave up waiting, and it may be made and billed",
+        where=model,
+        found=f"HTTP {status}",
         fix="Look at the account's usage before the item is asked for again",
     )
 

@@ -158,8 +158,6 @@ class Calls:
 
 def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:
     """What Ray2 is asked."""
-    if request.encoding != "mp4":
-        raise Unsupported("Ray2 makes MP4 alone", where="spec.output.format", found=request.encoding)
     if not request.prompt:
         raise Unsupported("Ray2 needs a prompt", where="spec.prompts", fix="Add one")
     told: dict[str, Any] = {"prompt": request.prompt}

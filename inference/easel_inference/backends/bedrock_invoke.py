@@ -18,7 +18,6 @@ from easel_api.errors import (
     BilledBadOutput,
     Cancelled,
     ContentBlocked,
-    InvalidInput,
     Unsupported,
 )
 from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
@@ -27,7 +26,7 @@ from easel_inference.routing.request import Resolved
 from . import aws
 from .aws import AwsAccount, explained
 from .base import OnEvent, Result, Setup
-from .delivered import delivered
+from .delivered import check_format, delivered
 from .stability_models import SHAPES, Shape, asked
 
 LARGEST_BODY = 25_000_000
@@ -58,9 +57,10 @@ class BedrockInvoke:
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
+        check_format(request)
         sent = json.dumps(body(self._asks, request, inputs, self._resolved)).encode()
         if len(sent) > LARGEST_BODY:
-            raise InvalidInput("the inputs are too large for Bedrock", where="spec.inputs", found=f"{len(sent)} bytes")
+            raise Unsupported("the inputs are too large for Bedrock", where="spec.inputs", found=f"{len(sent)} bytes")
         if stop.is_set():
             raise Cancelled("stopped on request")
         on_event(Message(Accepted()))
@@ -102,7 +102,8 @@ def read(told: bytes, model: str) -> tuple[bytes, int | None]:
         reasons, pictures, seeds = (answer.get(name) or [] for name in ("finish_reasons", "images", "seeds"))
         reason = next(filter(None, reasons), None)
         found = base64.b64decode(pictures[0], validate=True) if pictures and not reason else b""
-        seed = int(seeds[0]) if seeds else None
+        # Of services that take none nobody says what they give in its place.
+        seed = int(seeds[0]) if seeds and str(seeds[0]).isdigit() else None
     except (ValueError, TypeError, AttributeError, KeyError, binascii.Error) as error:
         raise BilledBadOutput(
             "Bedrock answered with no message of this model", where=model, found=f"{len(told)} bytes"
@@ -134,7 +135,16 @@ _NAMES = {
     "sd3-5-large": "sd3.5-large",
     "stable-image-inpaint": "inpaint",
     "stable-outpaint": "outpaint",
+    "stable-image-erase-object": "erase",
+    "stable-image-search-replace": "search-and-replace",
+    "stable-image-search-recolor": "search-and-recolor",
+    "stable-image-remove-background": "remove-background",
     "stable-image-control-sketch": "control/sketch",
     "stable-image-control-structure": "control/structure",
+    "stable-image-style-guide": "control/style",
+    "stable-style-transfer": "control/style-transfer",
+    "stable-fast-upscale": "upscale/fast",
+    "stable-conservative-upscale": "upscale/conservative",
+    "stable-creative-upscale": "upscale/creative",
 }
 """Bedrock's names of Stability AI's models."""

@@ -24,7 +24,6 @@ from easel_api.errors import (
     BackendFault,
     BilledBadOutput,
     ContentBlocked,
-    EaselError,
     InvalidInput,
     Unsupported,
 )
@@ -34,8 +33,8 @@ from easel_inference.routing.price import CENT_OF_A_CENT
 from easel_inference.routing.request import Resolved
 
 from .base import Setup
-from .polled import Ended, Made, Pace, Polled, Unfinished
-from .rest import Answer, Rest, refused
+from .polled import Ended, Made, Pace, Polled, Unfinished, forgotten
+from .rest import Rest, refused, renewed
 
 HOST = "https://api.bfl.ai"
 DOMAIN = ".bfl.ai"
@@ -70,7 +69,7 @@ class BFLPoll:
         if setup.model not in SHAPES:
             raise Unsupported("this client does not know the model", where="spec.offers[].model", found=setup.model)
         self._id, self.model, self._resolved = setup.model, f"bfl/{setup.model}", setup.resolved
-        headers = {"x-key": setup.key("API_KEY"), "Accept": "application/json"}
+        headers = renewed(lambda: {"x-key": setup.key("API_KEY"), "Accept": "application/json"})
         self._api = Rest(NAME, setup.spec.endpoint or HOST, headers, setup.authority)
 
     def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
@@ -83,7 +82,7 @@ class BFLPoll:
         asked |= SHAPES[self._id](request, inputs, self._resolved)
         answer = self._api.post(f"/v1/{self._id}", asked, self._id)
         if answer.status != 200:
-            raise _refused(answer, self._id)
+            raise refused(NAME, answer, self._id)
         told = answer.json()
         url = told.get("polling_url")
         if not isinstance(url, str) or not trusted(url, self._api):
@@ -113,14 +112,7 @@ class BFLPoll:
             case "Error" | "Failed" as state:
                 return Ended(BackendFault(f"{NAME} could not make it", where=self._id, found=str(state)))
             case "Task not found" as state:
-                return Ended(
-                    AmbiguousSubmit(
-                        "the provider knows the call no more, and may have billed it",
-                        where=self._id,
-                        found=str(state),
-                        fix="Look at the account's usage before the item is asked for again",
-                    )
-                )
+                return forgotten(self._id, str(state))
         if answer.status != 200:
             raise refused(NAME, answer, self._id)
         share = told.get("progress")
@@ -154,17 +146,6 @@ def _cost(handle: str) -> Decimal | None:
         return (taken * CREDIT).quantize(CENT_OF_A_CENT, ROUND_UP) if 0 <= taken < MOST_CREDITS else None
     except InvalidOperation:  # empty, or NaN
         return None
-
-
-def _refused(answer: Answer, model: str) -> EaselError:
-    if answer.status == 504:
-        return AmbiguousSubmit(
-            "a gateway gave up waiting, and the call may have been taken",
-            where=model,
-            found="HTTP 504",
-            fix="Look at the account's usage before the item is asked for again",
-        )
-    return refused(NAME, answer, model)
 
 
 def _flux2(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from .base import PaidBlock, Setup
 
 RESULTS = ("image", "video", "generated_image")
 """Keys of an answer that hold the result in base64."""
+LONGEST_ADDRESS = 8192
+"""Bytes of an answer that holds an address in place of a result; base64 of a picture is longer, and not read for it."""
 
 
 def asked(request: GenerationRequest, inputs: Inputs, setup: Setup) -> dict[str, Any]:
@@ -67,6 +69,20 @@ def found(told: Any, where: str) -> bytes:
         ) from None
 
 
+def address(body: bytes) -> str | None:
+    """Where the result lies, of an answer that says so in place of it: `{"url": …}`. None for any other."""
+    if len(body) > LONGEST_ADDRESS:
+        return None
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or told.get("blocked") or told.get("error"):
+        return None
+    place = told.get("url")
+    return place if isinstance(place, str) else None
+
+
 def refused(body: str | bytes, where: str) -> ContentBlocked | None:
     """What the body of an HTTP error means when the model refused the request before any work; None when it failed otherwise."""
     try:
@@ -80,7 +96,8 @@ def refused(body: str | bytes, where: str) -> ContentBlocked | None:
 
 def _refuse(request: GenerationRequest, inputs: Inputs, setup: Setup) -> None:
     takes = TAKES[request.task]
-    if takes.clip or takes.end or takes.expand or takes.truncation or not takes.prompt:
+    unsaid = takes.clip or takes.end or takes.expand or takes.truncation or takes.mute or takes.is_named_apart
+    if unsaid or not takes.prompt:
         raise Unsupported("a custom model cannot be asked for this task", where="spec.task", found=request.task.value)
     wordless = {
         Honours.QUALITY: request.quality,

@@ -11,7 +11,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from easel_api.errors import BadOutput, BilledBadOutput
+from easel_api.errors import BadOutput, BilledBadOutput, Unsupported
+from easel_api.tasks import TAKES
 from easel_inference.artifacts.encoding import encode
 from easel_inference.artifacts.headers import Header, is_whole, read_header
 from easel_inference.generation import MEDIA_TYPES, Encoding, Finished, GenerationRequest, Timings
@@ -21,6 +22,18 @@ from .base import Result
 LARGEST_SIDE = 8192
 """Pixels. No provider makes more; a file that says so is no picture that anybody asked for."""
 LARGEST_BYTES = 100 * 2**20
+
+
+def check_format(request: GenerationRequest) -> None:
+    """`Unsupported` for a file that no result can be made into, before anything is paid: clips are kept as they come, which is as MP4."""
+    takes = TAKES[request.task]
+    kept = {True: ("mp4",), False: ("png",) if takes.transparent else ("png", "jpeg", "webp")}[takes.video]
+    if request.encoding not in kept:
+        raise Unsupported(
+            f"providers' results of {request.task} are kept as {', '.join(kept)} alone",
+            where="spec.output.format",
+            found=request.encoding,
+        )
 
 
 def delivered(
@@ -42,7 +55,7 @@ def delivered(
     if header.media_type == "video/mp4":
         kept = _clip(data, request.encoding)
     else:
-        kept, header = _picture(data, header, request.encoding)
+        kept, header = _picture(data, header, request)
     finished = Finished(
         media_type=header.media_type,
         sha256=hashlib.sha256(kept).hexdigest(),
@@ -81,18 +94,22 @@ def _clip(data: bytes, encoding: Encoding) -> bytes:
     return data
 
 
-def _picture(data: bytes, header: Header, encoding: Encoding) -> tuple[bytes, Header]:
+def _picture(data: bytes, header: Header, request: GenerationRequest) -> tuple[bytes, Header]:
     """Decoded once, so that it is whole; its own bytes where it has the encoding already."""
+    encoding, transparent = request.encoding, TAKES[request.task].transparent
     if encoding in ("mp4", "gif"):
         raise BilledBadOutput("the provider delivered no clip", found=header.media_type)
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
-            frame = np.asarray(opened.convert("RGB"))
+            opaque = not opened.has_transparency_data
+            frame = np.asarray(opened.convert("RGBA" if transparent else "RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise BilledBadOutput(
             "the provider's picture is damaged", found=f"{header.media_type} of {len(data)} bytes"
         ) from error
+    if transparent and opaque:
+        raise BilledBadOutput("the provider's picture has no transparent background", found=header.media_type)
     kept = data if header.media_type == MEDIA_TYPES[encoding] else encode(frame[None], encoding)
     height, width = frame.shape[:2]
     return kept, Header(MEDIA_TYPES[encoding], width, height)

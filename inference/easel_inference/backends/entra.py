@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, Transient
-from easel_inference.backends.base import Setup
+from easel_inference.backends.base import Renewed, Setup
 
 COGNITIVE_SERVICES = "https://cognitiveservices.azure.com/.default"
 MACHINE_LEARNING = "https://ml.azure.com/.default"
 """Scopes: what a token is for."""
 INJECTED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 """What the webhook of Azure Workload Identity gives to a pod whose service account has an identity, beside AZURE_AUTHORITY_HOST."""
+KEYS = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 TOO_MANY = 429
 
@@ -32,13 +33,15 @@ def tokens(setup: Setup, scope: str) -> Callable[[], str]:
     `EnvironmentFault` when Entra cannot be asked.
     """
     try:
-        credential = _credential(setup)
+        credential = Renewed(setup, KEYS, lambda: _credential(setup))
     except (ValueError, OSError) as error:  # of a tenant or an authority that cannot be one
         raise _refused(type(error).__name__) from None
 
     def token() -> str:
         try:
-            given: str = credential.get_token(scope).token
+            given: str = credential().get_token(scope).token
+        except EaselError:  # of keys that are no longer there
+            raise
         except Exception as error:  # noqa: BLE001 - what is no error of a question for a token is raised again
             raise _explained(error) from None
         return given
@@ -60,9 +63,7 @@ def _credential(setup: Setup) -> Any:
         options["connection_verify"] = setup.authority
     if setup.spec.credentials.secret_ref is not None:
         return ClientSecretCredential(
-            setup.key("AZURE_TENANT_ID"),
-            setup.key("AZURE_CLIENT_ID"),
-            setup.key("AZURE_CLIENT_SECRET"),
+            *(setup.key(name) for name in KEYS),
             disable_instance_discovery=own,
             **options,
         )

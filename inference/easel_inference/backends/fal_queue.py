@@ -40,7 +40,7 @@ from easel_inference.generation import GenerationRequest, Inputs
 
 from .base import PaidBlock, Setup
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
-from .rest import Answer, Rest, refused
+from .rest import Answer, Rest, refused, renewed
 
 HOST = "https://queue.fal.run"
 NAME = "fal"
@@ -90,7 +90,7 @@ class FalQueue:
         self._requests = f"{app(setup.deployment)}/requests"
         lifecycle = json.dumps({"expiration_duration_seconds": KEPT_SECONDS})
         self._submitting = {"X-Fal-Object-Lifecycle-Preference": lifecycle}
-        headers = {"Authorization": f"Key {setup.key('API_KEY')}", "Accept": "application/json"}
+        headers = renewed(lambda: {"Authorization": f"Key {setup.key('API_KEY')}", "Accept": "application/json"})
         self._api = Rest(NAME, setup.spec.endpoint or HOST, headers, setup.authority)
 
     def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
@@ -151,7 +151,7 @@ def app(endpoint: str) -> str:
 def asked(request: GenerationRequest, inputs: Inputs, setup: Setup) -> dict[str, Any]:
     """What the endpoint is asked, in the names that most share."""
     takes = TAKES[request.task]
-    if takes.expand or takes.scale or takes.end or takes.truncation:
+    if takes.expand or takes.scale or takes.end or takes.truncation or takes.is_named_apart:
         raise Unsupported("fal's endpoints share no names for this task", where="spec.task", found=request.task.value)
     told: dict[str, Any] = {"prompt": request.prompt} if request.prompt else {}
     if not takes.video:
@@ -241,12 +241,5 @@ def _refused(answer: Answer, model: str) -> EaselError:
     if answer.status == 403 and b"balance" in answer.body.lower():
         return QuotaExhausted(
             "the account at fal has no balance left, and is locked", where=model, found="HTTP 403", fix="Top it up"
-        )
-    if answer.status == 504:
-        return AmbiguousSubmit(
-            "a gateway gave up waiting, and the call may have been taken",
-            where=model,
-            found="HTTP 504",
-            fix="Look at the account's requests before the item is asked for again",
         )
     return refused(NAME, answer, model)

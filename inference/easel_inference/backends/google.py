@@ -4,17 +4,16 @@ google-auth asks for the tokens and signs for them; it is used for nothing else,
 costs nothing, and whatever happens to it nothing was sent to the model. Errors have the shape of google.rpc.Status:
 `{error: {code, status, message, details}}`.
 
-By cloud.google.com (Agent Platform, generative AI pricing) only requests that end with 200 are charged; a 504 may be one of a gateway before a
-request that ends well, and counts as billed.
+By cloud.google.com (Agent Platform, generative AI pricing) only requests that end with 200 are charged; a 502 or 504 may be one of a gateway before
+a request that ends well, and counts as billed.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Any
@@ -29,22 +28,42 @@ from easel_api.errors import (
     Throttled,
     Transient,
 )
-from easel_api.offers import Unit
+from easel_api.offers import MILLIONTH, Unit, WireFamily
+from easel_api.tasks import Task
 from easel_inference.artifacts.headers import read_header
 from easel_inference.catalog.merging import offer_of
-from easel_inference.routing.price import CURRENCY, MILLION
+from easel_inference.routing.price import CURRENCY, MILLION, estimate
+from easel_inference.routing.request import Request
 
 from . import rest
-from .base import Setup, certificate_untrusted
+from .base import Renewed, Setup, certificate_untrusted
+from .cloud_storage import Bucket, bucket
+from .connections import trusting
 from .rest import Answer, Rest
 
 NAME = "Google"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 KEY = "SERVICE_ACCOUNT_JSON"
 MULTI_REGIONS = ("us", "eu")
-SMALLEST = Decimal("0.000001")
-"""US dollars; what is billed is rounded up to it."""
 INT32 = 2**31 - 1
+TOKEN_SECONDS = 30.0
+"""For which the answer with a token is waited for; every call of the worker waits with it."""
+MOST_TOKENS = 10**9
+"""In one answer; one that says more is not believed."""
+TEXT = {
+    "gemini-3.1-flash-image": ("0.50", "3"),
+    "gemini-3.1-flash-lite-image": ("0.25", "1.50"),
+    "gemini-3-pro-image": ("2", "12"),
+    "gemini-nano-banana-2.1": ("1.50", "7.50"),
+    "gemini-2.5-flash-image": ("0.30", "2.50"),
+    "gemini-omni-1.1-flash": ("1.50", "9"),
+}
+"""What a million tokens cost that go in, and of words and thoughts that come out, in US dollars; of pictures and clips the catalogue says it.
+
+From litellm 1.109.1 price list, the source of the catalogue's prices: `input_cost_per_token`, `output_cost_per_token` and, where it has one,
+`output_cost_per_reasoning_token`, which is the same; read on 2026-11-29. It has no gemini-omni-1.2-flash. Tokens from a cache are cheaper, and
+are counted as if they were not.
+"""
 
 BLOCKED = re.compile(
     r"responsible ai|usage guidelines|safety (filter|polic|setting)|sensitive words|prohibited (use|content)"
@@ -62,6 +81,8 @@ class GoogleAccount:
     api: Rest
     project: str
     region: str
+    bucket: Bucket | None = None
+    """For results, where the Provider names one."""
 
     @property
     def place(self) -> str:
@@ -71,16 +92,16 @@ class GoogleAccount:
 
 def account(setup: Setup) -> GoogleAccount:
     """The account of a Provider's service account key, or of the worker's own identity; `AuthConfig` for a key that is none."""
-    credentials, project = _service_account(setup) if setup.spec.credentials.secret_ref else _identity()
-    project = setup.spec.project or project
+    kept = Renewed(setup, (KEY,), lambda: _service_account(setup) if setup.spec.credentials.secret_ref else _identity())
+    project = setup.spec.project or kept()[1]
     if not project:
         raise AuthConfig(
             "nobody says which project pays", where="spec.project", fix="Name the project of Google Cloud that pays"
         )
     region = setup.spec.region or ""
-    tokens = Tokens(credentials, setup.authority)
+    tokens = Tokens(lambda: kept()[0], setup.authority)
     api = Rest(NAME, setup.spec.endpoint or host(region), tokens, setup.authority)
-    return GoogleAccount(api, project, region)
+    return GoogleAccount(api, project, region, bucket(setup, tokens))
 
 
 def host(region: str) -> str:
@@ -95,27 +116,29 @@ def host(region: str) -> str:
 class Tokens:
     """Headers with a token that is good now. Safe for many threads."""
 
-    def __init__(self, credentials: Any, authority: str | None) -> None:
-        """`credentials` are google-auth's; `authority` is trusted beside the public ones, which Google's own token endpoint needs."""
+    def __init__(self, credentials: Callable[[], Any], authority: str | None) -> None:
+        """`credentials` gives google-auth's that hold now; `authority` is trusted beside the public ones, which Google's own token endpoint needs."""
         import urllib3
         from google.auth.transport.urllib3 import Request
 
-        trusted = ssl.create_default_context()
-        if authority is not None:
-            trusted.load_verify_locations(authority)
-        pool = urllib3.PoolManager(ssl_context=trusted, retries=False)
+        pool = urllib3.PoolManager(
+            ssl_context=trusting(authority, public=True),
+            timeout=urllib3.Timeout(connect=rest.CONNECT_SECONDS, read=TOKEN_SECONDS),
+            retries=False,
+        )
         self._request = Request(pool)  # type: ignore[no-untyped-call] # google-auth comes without types
         self._credentials, self._lock = credentials, threading.Lock()
 
     def __call__(self) -> Mapping[str, str]:
         """Raises `AuthConfig` when the credentials are refused, `Transient` or `EnvironmentFault` when nobody can be asked."""
         with self._lock:
-            if not self._credentials.valid:
+            credentials = self._credentials()
+            if not credentials.valid:
                 try:
-                    self._credentials.refresh(self._request)
+                    credentials.refresh(self._request)
                 except Exception as error:  # noqa: BLE001 - what is no error of a question for a token is raised again
                     raise _untold(error) from None
-            return {"Authorization": f"Bearer {self._credentials.token}"}
+            return {"Authorization": f"Bearer {credentials.token}"}
 
 
 def _service_account(setup: Setup) -> tuple[Any, str]:
@@ -189,20 +212,72 @@ def _delay(detail: Mapping[str, Any]) -> float | None:
     return float(found[1]) if found else None
 
 
-def token_price(setup: Setup) -> Decimal | None:
-    """What a million tokens of a result cost in US dollars; None: nobody says."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer says it took."""
+
+    made: int
+    """Of pictures or clips."""
+    read: int = 0
+    """Of whatever went in."""
+    written: int = 0
+    """Of words and thoughts that came out."""
+
+
+def usage(made: tuple[int, int] | None, read: int | None, thought: int | None) -> Usage | None:
+    """Of what came out, as `by_modality` tells it, what went in, and thoughts; None when one of them is not told."""
+    if made is None or read is None or thought is None:
+        return None
+    return Usage(made[0], read, made[1] + thought)
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What the tokens of a model cost, in US dollars for a million."""
+
+    made: Decimal
+    text: tuple[Decimal, Decimal] | None
+    """Of what goes in, and of words and thoughts; None: nobody says."""
+    known: Decimal | None
+    """What was known of a result before its call, in US dollars."""
+
+    def cost(self, usage: Usage | None) -> Decimal | None:
+        """In US dollars; None when the answer does not say what its result took. Where text has no price, no less than was known before."""
+        if usage is None or not usage.made:
+            return None
+        read, written = self.text or (Decimal(0), Decimal(0))
+        amount = (usage.made * self.made + usage.read * read + usage.written * written) / MILLION
+        told = amount.quantize(MILLIONTH, rounding=ROUND_UP)
+        return told if self.text is not None or self.known is None else max(told, self.known)
+
+
+def tariff(setup: Setup) -> Tariff | None:
+    """What a model's answers are counted by; None: nobody says what its pictures or clips cost."""
     offer = offer_of(setup.spec, setup.model)
     rows = offer.prices if offer else ()
-    return max(
-        (row.amount for row in rows if row.per is Unit.MILLION_TOKENS and row.currency == CURRENCY), default=None
-    )
-
-
-def cost(tokens: int | None, price: Decimal | None) -> Decimal | None:
-    """In US dollars, of tokens at a price per million; None: nobody knows."""
-    if not tokens or price is None:
+    made = [row.amount for row in rows if row.per is Unit.MILLION_TOKENS and row.currency == CURRENCY]
+    if offer is None or not made:
         return None
-    return (price * tokens / MILLION).quantize(SMALLEST, rounding=ROUND_UP)
+    text = TEXT.get(setup.model)
+    task = Task.TEXT_TO_VIDEO if setup.spec.family is WireFamily.VERTEX_INTERACTIONS else Task.TEXT_TO_IMAGE
+    known = estimate(offer, Request(task), setup.resolved)
+    return Tariff(max(made), (Decimal(text[0]), Decimal(text[1])) if text else None, known)
+
+
+def counted(*counts: object) -> int | None:
+    """The sum of what an answer counts, where a count that is left out is none; None when one is no number of tokens."""
+    found = [0 if each is None else each for each in counts]
+    numbers = [each for each in found if isinstance(each, int) and 0 <= each <= MOST_TOKENS]
+    return sum(numbers) if len(numbers) == len(found) else None
+
+
+def by_modality(listed: object, name: str, count: str) -> tuple[int, int] | None:
+    """Tokens of one modality and of all others; None when they are not told. `count` is the field that holds them."""
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        return None
+    ours = counted(*(each.get(count) for each in listed if each.get("modality") == name))
+    others = counted(*(each.get(count) for each in listed if each.get("modality") != name))
+    return (ours, others) if ours and others is not None else None
 
 
 def media_type(data: bytes | None, part: str) -> str:

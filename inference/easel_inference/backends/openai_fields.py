@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
 from easel_api.errors import InvalidInput, Unsupported
-from easel_api.offers import Honours, Offer, PriceRow, Unit
+from easel_api.offers import MILLIONTH, Honours, Offer, PriceRow, Unit
 from easel_api.tasks import Quality, Task
 from easel_inference.generation import GenerationRequest, Inputs
 from easel_inference.routing.price import CURRENCY, MILLION
@@ -35,7 +35,6 @@ LARGEST_PICTURE, LARGEST_MASK = 50 * 2**20, 4 * 2**20
 LIGHT = 128
 MOST_TOKENS = 10**9
 """In one answer; one that says more is not believed."""
-CENT_OF_A_CENT_OF_A_CENT = Decimal("0.000001")
 
 INPUT = {
     "gpt-image-2": ("5", "8"),
@@ -158,7 +157,7 @@ def _png(picture: Image.Image) -> bytes:
 
 def _file(name: str, data: bytes, kind: str, limit: int) -> tuple[str, bytes, str]:
     if len(data) >= limit:
-        raise InvalidInput(
+        raise Unsupported(
             f"OpenAI takes files of less than {limit // 2**20} MiB there",
             where=f"spec.inputs.{name}",
             found=f"{len(data)} bytes as {kind.upper()}",
@@ -188,4 +187,4 @@ def billed(usage: object, rates: Rates | None) -> Decimal | None:
         return None
     text, picture, made = found
     amount = (text * rates.text + picture * rates.picture + made * rates.made) / MILLION
-    return amount.quantize(CENT_OF_A_CENT_OF_A_CENT, rounding=ROUND_UP)
+    return amount.quantize(MILLIONTH, rounding=ROUND_UP)

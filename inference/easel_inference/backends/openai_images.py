@@ -6,14 +6,13 @@ counted.
 
 A policy may refuse the prompt, by an error, or the picture that was made: by an error whose details name the stage `output`, or on Azure by
 an HTTP 200 without a picture. Neither says whether what is held back is billed, so that it counts as billed. A gateway that gives up waiting
-(408, 504, 524) says nothing of the work behind it.
+says nothing of the work behind it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -38,17 +37,19 @@ from easel_inference.catalog.merging import offer_of
 from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
 
 from . import entra
-from .base import OnEvent, PaidBlock, Result, Setup, answer_lost, certificate_untrusted
-from .delivered import delivered
+from .base import OnEvent, PaidBlock, Renewed, Result, Setup, answer_lost, certificate_untrusted
+from .connections import check as check_endpoint
+from .connections import trusting
+from .delivered import check_format, delivered
 from .openai_fields import QUALITIES, asked, billed, check, rates
 from .rest import CONNECT_SECONDS, LARGEST_ANSWER, READ_SECONDS, Answer, refused
 
 HOST = "https://api.openai.com"
+KEYS = ("API_KEY", "AZURE_CLIENT_SECRET")
 API_VERSION = "2025-04-01-preview"
 BLOCKED = frozenset({"moderation_blocked", "content_policy_violation", "content_filter", "contentFilter"})
 NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 GONE = frozenset({"model_not_found", "DeploymentNotFound"})
-GAVE_UP = frozenset({408, 504, 524})
 
 
 def client(setup: Setup) -> OpenAIImages:
@@ -65,11 +66,12 @@ class OpenAIImages:
         self._name, self._model, self._resolved = setup.name, setup.model, setup.resolved
         self._azure = setup.spec.family is WireFamily.AZURE_OPENAI_IMAGES
         self._title = "Azure OpenAI" if self._azure else "OpenAI"
-        self._api = _azure(setup) if self._azure else _openai(setup)
+        self._api: Renewed[Any] = Renewed(setup, KEYS, lambda: _azure(setup) if self._azure else _openai(setup))
         self._rates = rates(setup.model, offer.prices if offer else ())
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
+        check_format(request)
         fields = asked(request, inputs, self._resolved)
         if not self._azure:  # there the path names it
             fields["model"] = self._model
@@ -95,7 +97,7 @@ class OpenAIImages:
         from httpx2 import HTTPError
         from openai import APIConnectionError, APIStatusError
 
-        images = self._api.images.with_streaming_response
+        images = self._api().images.with_streaming_response
         try:
             with (images.generate if makes else images.edit)(**fields) as response:
                 return self._whole(response)
@@ -150,8 +152,6 @@ class OpenAIImages:
                 found=f"HTTP {status}",
                 fix="Ask Microsoft to lift it; nothing is made until then",
             )
-        if status in GAVE_UP:
-            return answer_lost(error, self._model)
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         return refused(self._title, Answer(status, headers, b""), self._model)
 
@@ -220,7 +220,9 @@ def _connections(setup: Setup) -> dict[str, Any]:
     import httpx2
 
     timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-    trusted = ssl.create_default_context(cafile=setup.authority) if setup.authority else True
+    if setup.spec.endpoint:
+        check_endpoint(setup.spec.endpoint)
+    trusted = trusting(setup.authority) if setup.authority else True
     http = httpx2.Client(
         verify=trusted, timeout=timeout, limits=httpx2.Limits(max_connections=16), follow_redirects=False
     )

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
-from easel_api.errors import AmbiguousSubmit, BilledBadOutput, Cancelled, EaselError, Throttled, Transient
+from easel_api.errors import AmbiguousSubmit, AuthConfig, BilledBadOutput, Cancelled, EaselError, Throttled, Transient
 from easel_inference.generation import Accepted, GenerationRequest, Handed, Inputs, Message, StepDone
 
 from .base import Expired, OnEvent, Result, StillOut
-from .delivered import delivered
+from .delivered import check_format, delivered
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,12 @@ FIRST_SECONDS, LONGEST_SECONDS, GROWTH = 1.0, 10.0, 1.5
 PATIENCE_SECONDS = 3600.0
 """Behind the submission; the longest clips take a quarter of it, and queues count as well."""
 LONGEST_REST_SECONDS = 60.0
+RENEWAL_SECONDS = 300.0
+"""For how long a key may be refused before a call that is out is given up. A kubelet has a renewed Secret in the pod within its sync period and
+the age of its cache, two minutes by Kubernetes' defaults; the rest is for whoever writes the Secret."""
 PERCENT = 100
+_LOOKS = threading.BoundedSemaphore(4)
+"""Questions at a time, of all clients: an answer that has the clip in it is in memory up to five times while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,18 @@ class Ended:
     error: EaselError
 
 
+def forgotten(model: str, found: str) -> Ended:
+    """What it means that the provider knows no such call any more, whose handle it gave itself."""
+    return Ended(
+        AmbiguousSubmit(
+            "the provider knows the call no more, and may have billed it",
+            where=model,
+            found=found,
+            fix="Look at the account's usage before the item is asked for again",
+        )
+    )
+
+
 class Remote(Protocol):
     """What a family does for `Polled`: three requests."""
 
@@ -75,8 +92,8 @@ class Remote(Protocol):
     def look(self, handle: str) -> Unfinished | Made | Ended:
         """Asks how it is, and fetches what is done.
 
-        Raises what is wrong with the asking, not with the call: `Transient` and `Throttled` have it asked again, behind any other
-        error nobody knows what became of the call, unless it is `BilledBadOutput`.
+        Raises what is wrong with the asking, not with the call: `Transient` and `Throttled` have it asked again, and `AuthConfig` for as
+        long as a Secret may take to bring another key; behind any other error nobody knows what became of the call, unless it is `BilledBadOutput`.
         """
         ...
 
@@ -99,6 +116,7 @@ class Polled:
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`."""
+        check_format(request)
         if stop.is_set():
             raise Cancelled("stopped on request")
         on_event(Message(Accepted()))
@@ -112,8 +130,18 @@ class Polled:
     def resume(self, handle: str, request: GenerationRequest, on_event: OnEvent, stop: threading.Event) -> Result:
         """Waits for the result of a call; see `Resumable`."""
         began, wait = time.monotonic(), self._pace.first
+        denied: float | None = None  # since when
         while True:
-            found, rest = self._look(handle)
+            try:
+                found, rest = self._look(handle)
+                denied = None
+            except AuthConfig as error:
+                if denied is None:
+                    denied = time.monotonic()
+                    _log.warning("%s: asked again with whatever key the Secret has: %s", self._remote.model, error)
+                elif time.monotonic() - denied > RENEWAL_SECONDS:
+                    raise self._unknown(handle, error) from error
+                found, rest = Unfinished(), 0.0
             if isinstance(found, Ended):
                 raise found.error
             if isinstance(found, Made):
@@ -152,27 +180,34 @@ class Polled:
         except (Transient, AmbiguousSubmit) as error:  # of the question, which is free
             _log.info("%s: asked again: %s", self._remote.model, error.reason)
             return Unfinished(), 0.0
-        except BilledBadOutput:
+        except (BilledBadOutput, AuthConfig):
             raise
         except EaselError as error:
-            raise AmbiguousSubmit(
-                "the provider does not say what became of the call",
-                where=self._remote.model,
-                found=error.reason,
-                fix=f"Look at the account: the provider calls it {handle[:200]}",
-            ) from error
+            raise self._unknown(handle, error) from error
+
+    def _unknown(self, handle: str, error: EaselError) -> AmbiguousSubmit:
+        return AmbiguousSubmit(
+            "the provider does not say what became of the call",
+            where=self._remote.model,
+            found=f"{error.reason}: {error.what}",
+            fix=". ".join(filter(None, (error.fix, f"Look at the account: the provider calls it {handle[:200]}"))),
+        )
 
     def _fresh(self, handle: str) -> Unfinished | Made | Ended:
         """With a new address for a result whose first one was no longer good."""
         try:
-            return self._remote.look(handle)
+            return self._asked(handle)
         except Expired:
             try:
-                return self._remote.look(handle)
+                return self._asked(handle)
             except Expired as error:
                 raise BilledBadOutput(
                     "the result is gone from where the provider kept it", where=self._remote.model, found=error.found
                 ) from error
+
+    def _asked(self, handle: str) -> Unfinished | Made | Ended:
+        with _LOOKS:
+            return self._remote.look(handle)
 
 
 class CancellablePolled(Polled):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from easel_api.errors import Cancelled, EnvironmentFault
+from easel_api.errors import Cancelled, CapacityQueued, EnvironmentFault
 
 Resolve = Callable[[str, int], frozenset[str]]
 Clock = Callable[[], float]
@@ -116,12 +116,12 @@ class ReplicaSet:
             return any(replica.listed and replica.rests_until <= now for replica in self._replicas.values())
 
     @contextlib.contextmanager
-    def lease(self, work: float, stop: threading.Event) -> Iterator[Lease]:
-        """The least busy replica for an item of that much work; waits for one to be there.
+    def lease(self, work: float, stop: threading.Event, *, waits: bool = True) -> Iterator[Lease]:
+        """The least busy replica for an item of that much work; waits for one to be there, or raises `CapacityQueued`.
 
         Raises `Cancelled` when `stop` is set and `EnvironmentFault` when no replica showed life for too long.
         """
-        address, replica = self._take(work, stop)
+        address, replica = self._take(work, stop, waits=waits)
         try:
             yield Lease(address, lambda: self._alive(replica), lambda problem: self._refused(replica, problem))
         finally:
@@ -130,7 +130,7 @@ class ReplicaSet:
                 replica.leases -= 1
                 self._changed.notify_all()
 
-    def _take(self, work: float, stop: threading.Event) -> tuple[str, _Replica]:
+    def _take(self, work: float, stop: threading.Event, *, waits: bool) -> tuple[str, _Replica]:
         with self._changed:
             while True:
                 if stop.is_set():
@@ -146,6 +146,8 @@ class ReplicaSet:
                     replica.outstanding += work
                     replica.leases += 1
                     return address, replica
+                if not waits:
+                    raise CapacityQueued("the model has no replica that serves", where=self._endpoint)
                 self._give_up_after_patience(now)
                 self._changed.wait(timeout=0.2)
 

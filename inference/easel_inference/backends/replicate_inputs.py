@@ -116,9 +116,14 @@ def _at(told: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def worded(schema: Schema, request: GenerationRequest, setup: Setup) -> dict[str, Value]:
     """All inputs but files; raises `Unsupported` for what the offer says and the model's schema does not."""
     refuse(request, setup)
+    takes = TAKES[request.task]
+    if takes.is_named_apart:
+        raise Unsupported(
+            "Replicate's models share no names for this task", where="spec.task", found=request.task.value
+        )
     if request.prompt:
         schema.name(("prompt",), "a prompt")
-    elif not TAKES[request.task].wordless:
+    elif not takes.wordless and not takes.mute:
         raise InvalidInput("the task needs a prompt", where="spec.prompts", fix="Write one")
     told: dict[str, Value] = {"prompt": request.prompt} if request.prompt else {}
     told |= dict(_honoured(schema, request, setup)) | dict(_shape(schema, setup))
@@ -145,8 +150,6 @@ def files(schema: Schema, request: GenerationRequest, inputs: Inputs) -> Iterato
 
 def refuse(request: GenerationRequest, setup: Setup) -> None:
     """Raises for what no model here has a name for, and the offer says nevertheless."""
-    if request.encoding == "gif" or (TAKES[request.task].video and request.encoding != "mp4"):
-        raise Unsupported("clips come as MP4 alone", where="spec.output.format", found=request.encoding)
     wordless = {
         Honours.QUALITY: request.quality,
         Honours.REPRODUCIBLE: request.reproducible,
@@ -177,7 +180,7 @@ def _honoured(schema: Schema, request: GenerationRequest, setup: Setup) -> Itera
         Honours.STRENGTH: request.strength,
         Honours.FRAMES: request.frames,
         Honours.FPS: request.fps,
-        Honours.SCALE: request.scale,
+        Honours.SCALE: setup.resolved.scale or request.scale,
     }
     for honour, known in HONOURED:
         value = values[honour]

@@ -26,14 +26,14 @@ from easel_api.errors import (
     Transient,
     Unsupported,
 )
-from easel_api.offers import Unit
+from easel_api.offers import MILLIONTH, Unit
 from easel_inference.artifacts.headers import read_header
 from easel_inference.generation import GenerationRequest, Inputs
 
 from .base import PaidBlock, Setup
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
 from .replicate_inputs import Schema, files, worded
-from .rest import Answer, Rest, refused
+from .rest import Answer, Rest, refused, renewed
 
 HOST = "https://api.replicate.com"
 NAME = "Replicate"
@@ -45,7 +45,6 @@ BLOCKED = ("nsfw", "e005", "flagged as sensitive", "safety", "moderation", "cont
 """Words by which models and the service say that a filter held something back."""
 CODE = re.compile(r"\b(E[0-9]{4})\b|\(code: ([A-Z]{2})\)")
 PROGRESS = re.compile(r"(\d{1,3})%\s*\|")
-MILLIONTH = Decimal("0.000001")
 
 
 def client(setup: Setup) -> CancellablePolled:
@@ -73,9 +72,8 @@ class ReplicatePredictions:
         self.model, self.provider = f"replicate/{setup.deployment}", NAME
         self._id, self._setup = setup.deployment, setup
         self._path, self._version = f"/v1/models/{quote(named['owner'])}/{quote(named['name'])}", named["version"]
-        self._api = Rest(
-            NAME, setup.spec.endpoint or HOST, {"Authorization": f"Bearer {setup.key('API_KEY')}"}, setup.authority
-        )
+        headers = renewed(lambda: {"Authorization": f"Bearer {setup.key('API_KEY')}"})
+        self._api = Rest(NAME, setup.spec.endpoint or HOST, headers, setup.authority)
         self._schema: Schema | None = None
         self._lock = threading.Lock()
         self._rate = next((row.amount for row in setup.offer.prices if row.per is Unit.COMPUTE_SECOND), None)
@@ -109,7 +107,7 @@ class ReplicatePredictions:
                 path = self._path if self._version is None else f"{self._path}/versions/{self._version}"
                 answer = self._api.ask("GET", path, self._id)
                 if answer.status != 200:
-                    raise _of_a_question(answer, self._id)
+                    raise refused(NAME, answer, self._id, free=True)
                 told = answer.json() if self._version is not None else answer.json().get("latest_version")
                 described = told.get("openapi_schema") if isinstance(told, dict) else None
                 self._schema = Schema(described if isinstance(described, dict) else {}, self._id)
@@ -128,7 +126,7 @@ class ReplicatePredictions:
         except AmbiguousSubmit as error:
             raise Transient("an input could not be uploaded", where=self._id, found=error.found) from None
         if answer.status not in (200, 201):
-            raise _of_a_question(answer, self._id)
+            raise refused(NAME, answer, self._id, free=True)
         urls = answer.json().get("urls")
         address = urls.get("get") if isinstance(urls, dict) else None
         if not isinstance(address, str) or not self._api.owns(address):
@@ -173,13 +171,6 @@ def _refused(answer: Answer, model: str) -> EaselError:
         return ModelRetired(
             f"{NAME} has no such version of the model", where=model, found="HTTP 422", fix="Name one that there is"
         )
-    return refused(NAME, answer, model)
-
-
-def _of_a_question(answer: Answer, model: str) -> EaselError:
-    """What a status means of what costs nothing: a gateway that did not wait says nothing of money."""
-    if answer.status >= 500:
-        return Transient(f"{NAME} failed", where=model, found=f"HTTP {answer.status}")
     return refused(NAME, answer, model)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import urllib3
 
 from easel_api.errors import (
-    AmbiguousSubmit,
     AuthConfig,
     BackendFault,
     BilledBadOutput,
@@ -28,8 +27,10 @@ from easel_api.errors import (
     QuotaExhausted,
     Throttled,
     Transient,
+    Unsupported,
 )
-from easel_inference.backends.base import Expired, answer_lost, certificate_untrusted
+from easel_inference.backends.base import GAVE_UP, Expired, answer_lost, gave_up
+from easel_inference.backends.connections import ENDPOINT, Pool, address, check, named, trusting
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
 LARGEST_ANSWER = 150 * 2**20
@@ -40,6 +41,12 @@ GONE = frozenset({401, 403, 404, 410})
 
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 """With the key; a function where a token has to be renewed, which raises `AuthConfig` when there is none."""
+
+
+def renewed(make: Callable[[], Mapping[str, str]]) -> Headers:
+    """Headers that are made for each request, since a Secret may be given another key meanwhile; raises at once what they raise now."""
+    make()
+    return make
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +70,22 @@ class Answer:
 class Rest:
     """One API. Safe for many threads."""
 
-    def __init__(self, name: str, base: str, headers: Headers, authority: str | None = None) -> None:
-        """`name` is what errors call it; `headers` hold the key, which no error shows."""
-        self._name, self._base, self._headers = name, base.rstrip("/"), headers
+    def __init__(
+        self, name: str, base: str, headers: Headers, authority: str | None = None, *, where: str = ENDPOINT
+    ) -> None:
+        """`name` is what errors call it, and `where` the field that names its endpoint; `headers` hold the key, which no error shows.
+
+        Raises `EnvironmentFault` or `AuthConfig` for an endpoint or an authority that nothing can be sent by.
+        """
+        check(base, where)
+        self._name, self._base, self._headers, self._where = name, base.rstrip("/"), headers, where
         self._http = urllib3.PoolManager(
-            ca_certs=authority,
+            ssl_context=trusting(authority),
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             retries=False,
             maxsize=16,
         )
+        self._http.pool_classes_by_scheme = {"https": Pool}
 
     def form(self, path: str, fields: Mapping[str, Any], model: str) -> Answer:
         """Sends a paid call as a form with files as `(name, bytes, media type)`; raises what kept it from an answer."""
@@ -103,8 +117,8 @@ class Rest:
         url = path if path.startswith("https://") else f"{self._base}{path}"
         try:
             return self._answer(self._http, method, url, body, told, model)
-        except EaselError:
-            raise
+        except EaselError as error:
+            raise named(error, self._where) from None
         except Exception as error:  # noqa: BLE001 - what is no error of a call is raised again
             raise self._broken(error, model, free=free) from None
 
@@ -137,7 +151,7 @@ class Rest:
         """
         there = address(url)
         if there is None or there.host is None:
-            raise _elsewhere(self._name, model, "no https URL of a host")
+            raise elsewhere(self._name, model, "no https URL of a host")
         try:
             if self.owns(url):
                 answer = self._answer(self._http, "GET", url, None, {}, model)
@@ -154,13 +168,13 @@ class Rest:
             raise Transient(f"{self._name}'s result cannot be fetched", where=model, found=f"HTTP {answer.status}")
         return answer.body
 
-    def _public(self, host: str, port: int, model: str) -> urllib3.HTTPSConnectionPool:
+    def _public(self, host: str, port: int, model: str) -> Pool:
         """Connections to the very address that was looked at: a name may mean another one a moment later."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(each[4][0]) for each in found]
         if not addresses or not all(ipaddress.ip_address(each).is_global for each in addresses):
-            raise _elsewhere(self._name, model, "an address that is not public")
-        return urllib3.HTTPSConnectionPool(
+            raise elsewhere(self._name, model, "an address that is not public")
+        return Pool(
             addresses[0],
             port,
             server_hostname=host,
@@ -170,12 +184,9 @@ class Rest:
         )
 
     def _broken(self, error: Exception, model: str, *, free: bool) -> EaselError:
-        cause = getattr(error, "reason", error)
         match error:
             case urllib3.exceptions.NewConnectionError() | urllib3.exceptions.ConnectTimeoutError():
                 return Transient(f"{self._name} cannot be reached", where=model, found=type(error).__name__)
-            case urllib3.exceptions.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(cause):
-                return certificate_untrusted(error)
             # Everything else may break behind the request.
             case urllib3.exceptions.HTTPError() | OSError() | ssl.SSLError():
                 lost = answer_lost(error, model)
@@ -184,23 +195,16 @@ class Rest:
                 raise error
 
 
-def address(url: str) -> urllib3.util.Url | None:
-    """An https URL as the very library reads it that connects to it; None for one that another reader could take for another host."""
-    if not url.isascii() or not url.isprintable() or any(each in url for each in "\\ "):
-        return None
-    try:
-        found = urllib3.util.parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        return None
-    return found if found.scheme == "https" and found.host and found.auth is None else None
-
-
-def _elsewhere(name: str, model: str, found: str) -> BilledBadOutput:
+def elsewhere(name: str, model: str, found: str) -> BilledBadOutput:
+    """What it means that a result is said to lie where it is not fetched from; the place itself, which may be a secret, is not shown."""
     return BilledBadOutput(f"{name} names a result where none can be", where=model, found=found)
 
 
-def refused(name: str, answer: Answer, model: str) -> EaselError:
-    """What a status of a paid call means that every API uses alike; the body, which may repeat the prompt, is not shown."""
+def refused(name: str, answer: Answer, model: str, *, free: bool = False) -> EaselError:
+    """What a status means that every API uses alike; the body, which may repeat the prompt, is not shown.
+
+    Of a question that costs nothing (`free`) a gateway that gave up is `Transient`.
+    """
     found = f"HTTP {answer.status}"
     match answer.status:
         case 401 | 403:
@@ -209,18 +213,15 @@ def refused(name: str, answer: Answer, model: str) -> EaselError:
             return QuotaExhausted(f"the account at {name} has no credit left", where=model, found=found, fix="Add some")
         case 404 | 410:
             return ModelRetired(f"{name} serves no such model", where=model, found=found, fix="See docs/providers.md")
-        case 400 | 413 | 422:
+        case 413:
+            return Unsupported(f"{name} takes no request as large", where=model, found=found)
+        case 400 | 422:
             return InvalidInput(f"{name} takes no such request", where=model, found=found)
         case 429:
             return Throttled(f"{name} asks to slow down", where=model, found=found, retry_after=_seconds(answer))
-        case 504:
-            return AmbiguousSubmit(
-                f"{name} took too long, and it may be made and billed",
-                where=model,
-                found=found,
-                fix="Look at the account's usage before the item is asked for again",
-            )
-        case status if status >= 500:
+        case status if status in GAVE_UP and not free:
+            return gave_up(name, status, model)
+        case status if status >= 500 or status in GAVE_UP:
             return Transient(f"{name} failed", where=model, found=found)
         case _:
             return BackendFault(f"{name} answered with something else", where=model, found=found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from easel_api.errors import BadOutput, InvalidInput, Unsupported
-from easel_api.tasks import Task
+from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.headers import read_header
 from easel_inference.generation import GenerationRequest, Inputs
 from easel_inference.routing.request import Resolved
@@ -48,17 +48,13 @@ class Asked:
 def _text(request: GenerationRequest, *, needed: bool = True, longest: int | None = LONGEST_PROMPT) -> dict[str, str]:
     units = len(request.prompt.encode("utf-16-le")) // 2
     if longest is not None and units > longest:
-        raise InvalidInput(
+        raise Unsupported(
             f"the model takes {longest} UTF-16 code units", where="spec.prompts", found=f"{units} of them"
         )
     if not request.prompt and needed:
-        raise InvalidInput("the model needs a prompt", where="spec.prompts", fix="Write one")
+        wrong = Unsupported if TAKES[request.task].wordless else InvalidInput
+        raise wrong("the model needs a prompt", where="spec.prompts", fix="Write one")
     return {"promptText": request.prompt} if request.prompt else {}
-
-
-def _clip_of(request: GenerationRequest) -> None:
-    if request.encoding != "mp4":
-        raise Unsupported("the model makes MP4 alone", where="spec.output.format", found=request.encoding)
 
 
 def _uri(data: bytes | None, name: str, kinds: tuple[str, ...], largest: int) -> str:
@@ -106,13 +102,11 @@ def _value(ratio: str) -> float:
 def _gen45(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> Asked:
     if request.task is Task.IMAGE_TO_VIDEO:
         return _animated(request, inputs, resolved, worded=True)
-    _clip_of(request)
     seconds = {"duration": resolved.seconds or USUAL_SECONDS}
     return Asked("/v1/text_to_video", _text(request) | seconds | {"ratio": _ratio(PORTRAIT, resolved)})
 
 
 def _animated(request: GenerationRequest, inputs: Inputs, resolved: Resolved, *, worded: bool = False) -> Asked:
-    _clip_of(request)
     body: dict[str, Any] = {
         "promptImage": _picture(inputs),
         "ratio": _ratio(CLIPS, resolved, inputs.image),
@@ -131,7 +125,6 @@ def _image(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> As
 
 def _edited(request: GenerationRequest, inputs: Inputs, _: Resolved) -> Asked:
     """The clip keeps its size and length."""
-    _clip_of(request)
     body = {"videoUri": _uri(inputs.clip, "clip", ("video/mp4",), LARGEST_CLIP)}
     return Asked("/v1/video_to_video", body | _text(request, needed=False, longest=None))
 

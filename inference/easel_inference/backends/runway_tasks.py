@@ -30,7 +30,7 @@ from easel_inference.generation import GenerationRequest, Inputs
 
 from .base import PaidBlock, Setup
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
-from .rest import Answer, Rest, refused
+from .rest import Answer, Rest, refused, renewed
 from .runway_models import SHAPES
 
 HOST = "https://api.dev.runwayml.com"
@@ -63,7 +63,7 @@ class RunwayTasks:
             raise Unsupported("this client does not know the model", where="spec.offers[].model", found=setup.model)
         self.model, self.provider = f"runway/{setup.model}", NAME
         self._id, self._resolved = setup.model, setup.resolved
-        headers = {"Authorization": f"Bearer {setup.key('API_KEY')}", "X-Runway-Version": VERSION}
+        headers = renewed(lambda: {"Authorization": f"Bearer {setup.key('API_KEY')}", "X-Runway-Version": VERSION})
         self._api = Rest(NAME, setup.spec.endpoint or HOST, headers, setup.authority)
 
     def submit(self, request: GenerationRequest, inputs: Inputs, _: Callable[[str], None]) -> str:

@@ -21,7 +21,6 @@ from easel_api.errors import (
     BilledBadOutput,
     Cancelled,
     EaselError,
-    InvalidInput,
     Unsupported,
 )
 from easel_api.tasks import TAKES
@@ -31,7 +30,7 @@ from . import aws
 from .aws import explained
 from .base import OnEvent, Result, Setup
 from .custom_models import asked, read, refused
-from .delivered import LARGEST_BYTES, delivered
+from .delivered import LARGEST_BYTES, check_format, delivered
 from .polled import Ended, Made, Pace, Polled, Unfinished
 
 LARGEST_BODY = 6_291_456
@@ -61,6 +60,7 @@ class SageMaker:
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped."""
+        check_format(request)
         sent = body(request, inputs, self._setup)
         if TAKES[request.task].video or len(sent) > LARGEST_BODY:
             return self._polled.generate(request, inputs, on_event, stop)
@@ -160,7 +160,7 @@ class AsyncCalls:
             return {"Body": sent}
         bucket = self._setup.spec.bucket
         if bucket is None:
-            raise InvalidInput(
+            raise Unsupported(
                 "the inputs are too large for a call without a bucket",
                 where="spec.inputs",
                 found=f"{len(sent)} bytes",
@@ -201,9 +201,7 @@ class AsyncCalls:
 
 
 def body(request: GenerationRequest, inputs: Inputs, setup: Setup) -> bytes:
-    """What the model is asked; refuses formats that no answer has."""
-    if TAKES[request.task].video and request.encoding != "mp4":
-        raise Unsupported("a custom model's clips are MP4 alone", where="spec.output.format", found=request.encoding)
+    """What the model is asked."""
     return json.dumps(asked(request, inputs, setup)).encode()
 
 

@@ -25,7 +25,6 @@ from easel_api.errors import (
     BackendFault,
     BadOutput,
     Cancelled,
-    CapacityQueued,
     EaselError,
     ErrorReport,
     HandedBack,
@@ -86,9 +85,7 @@ class TritonBackend:
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`."""
         while True:
-            if not self._waits and not self._replicas.serves():
-                raise CapacityQueued("the model has no replica that serves", where=self._name)
-            with self._replicas.lease(work(request), stop) as lease:
+            with self._replicas.lease(work(request), stop, waits=self._waits) as lease:
                 try:
                     return self._generate_on(lease, request, inputs, on_event, stop)
                 except _Refused as refusal:

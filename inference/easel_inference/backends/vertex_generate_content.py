@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from easel_api.errors import BilledBadOutput, Cancelled, Unsupported
@@ -24,8 +23,8 @@ from easel_inference.routing.request import Resolved
 
 from . import google
 from .base import OnEvent, PaidBlock, Result, Setup
-from .delivered import delivered
-from .google import GoogleAccount
+from .delivered import check_format, delivered
+from .google import GoogleAccount, Tariff, Usage
 
 TASKS = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE)
 BLOCKS = frozenset(
@@ -40,22 +39,21 @@ LONGEST_WORD = 40
 
 def client(setup: Setup) -> VertexGenerateContent:
     """The client of a model; see `families.client_of`."""
-    return VertexGenerateContent(
-        setup.name, google.account(setup), setup.model, setup.resolved, google.token_price(setup)
-    )
+    return VertexGenerateContent(setup.name, google.account(setup), setup.model, setup.resolved, google.tariff(setup))
 
 
 class VertexGenerateContent:
     """One model; safe to call from many threads."""
 
     def __init__(
-        self, name: str, account: GoogleAccount, model: str, resolved: Resolved, price: Decimal | None = None
+        self, name: str, account: GoogleAccount, model: str, resolved: Resolved, tariff: Tariff | None = None
     ) -> None:
-        """See `Setup` for what each is; `price` is of a million tokens of a picture, in US dollars."""
-        self._name, self._account, self._model, self._resolved, self._price = name, account, model, resolved, price
+        """See `Setup` for what each is; without a `tariff` nobody knows what an answer cost."""
+        self._name, self._account, self._model, self._resolved, self._tariff = name, account, model, resolved, tariff
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
+        check_format(request)
         body = asked(request, inputs, self._resolved)
         if stop.is_set():
             raise Cancelled("stopped on request")
@@ -74,7 +72,7 @@ class VertexGenerateContent:
             provider=f"Google Vertex AI, {self._account.region}",
             seconds=time.monotonic() - began,
         )
-        return replace(result, billed=google.cost(made.tokens, self._price))
+        return replace(result, billed=self._tariff.cost(made.usage) if self._tariff else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ class Picture:
     """What a model made."""
 
     data: bytes
-    tokens: int | None
-    """That it took; None: nobody says."""
+    usage: Usage | None
+    """What it took; None: nobody says."""
 
 
 def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def read(told: Mapping[str, Any], model: str) -> Picture:
         found = next(_pictures(candidate), None)
         if not found:
             raise BilledBadOutput("the model answered without a picture", where=model, found=reason[:LONGEST_WORD])
-        return Picture(base64.b64decode(found, validate=True), _tokens(told))
+        return Picture(base64.b64decode(found, validate=True), _usage(told.get("usageMetadata")))
     except (TypeError, AttributeError, ValueError, binascii.Error) as error:
         raise BilledBadOutput("the model answered in another shape", where=model, found=type(error).__name__) from None
 
@@ -132,8 +130,10 @@ def _blocked(reason: str, model: str) -> PaidBlock:
     return PaidBlock("a safety policy of the provider refused it", where=model, found=reason[:LONGEST_WORD])
 
 
-def _tokens(told: Mapping[str, Any]) -> int | None:
-    """Of the picture; what was read and thought is not among them."""
-    details = (told.get("usageMetadata") or {}).get("candidatesTokensDetails") or ()
-    counts = [each.get("tokenCount") for each in details if each.get("modality") == "IMAGE"]
-    return sum(int(each) for each in counts if each) or None
+def _usage(told: object) -> Usage | None:
+    """By the counts of the answer, of which those of thoughts and of the model's own tools stand beside the candidates'."""
+    usage = told if isinstance(told, dict) else {}
+    made = google.by_modality(usage.get("candidatesTokensDetails"), "IMAGE", "tokenCount")
+    read = google.counted(usage.get("promptTokenCount"), usage.get("toolUsePromptTokenCount"))
+    thought = google.counted(usage.get("thoughtsTokenCount"))
+    return google.usage(made, read, thought)

@@ -14,7 +14,6 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -25,12 +24,13 @@ from easel_inference.routing.request import Resolved
 
 from . import google
 from .base import PaidBlock, Setup
-from .google import GoogleAccount
+from .google import GoogleAccount, Tariff, Usage
 from .polled import CancellablePolled, Ended, Made, Pace, Unfinished
 
 TASKS = {Task.TEXT_TO_VIDEO: "text_to_video", Task.IMAGE_TO_VIDEO: "image_to_video", Task.VIDEO_TO_VIDEO: "edit"}
 """With what the API calls each."""
-OUT = frozenset({"queued", "in_progress"})
+ENDED = frozenset({"failed", "cancelled", "incomplete", "budget_exceeded", "requires_action", "requires_continuation"})
+"""How an interaction ends without success, by google-genai's type of it; the last two wait for an answer that nobody here will give."""
 INTERACTION = re.compile(r"projects/[^/\s?#]+/locations/[^/\s?#]+/interactions/[^/\s?#]+")
 LONGEST_HANDLE = 1500
 LONGEST_WORD = 40
@@ -38,7 +38,7 @@ LONGEST_WORD = 40
 
 def client(setup: Setup) -> VertexInteractions:
     """The client of a model; see `families.client_of`."""
-    return VertexInteractions(setup.name, google.account(setup), setup.model, setup.resolved, google.token_price(setup))
+    return VertexInteractions(setup.name, google.account(setup), setup.model, setup.resolved, google.tariff(setup))
 
 
 class VertexInteractions(CancellablePolled):
@@ -50,20 +50,20 @@ class VertexInteractions(CancellablePolled):
         account: GoogleAccount,
         model: str,
         resolved: Resolved,
-        price: Decimal | None = None,
+        tariff: Tariff | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """See `Setup` for what each is; `price` is of a million tokens of a clip, in US dollars."""
-        omni = Omni(account, model, resolved, price)
+        """See `Setup` for what each is; without a `tariff` nobody knows what a clip cost."""
+        omni = Omni(account, model, resolved, tariff)
         super().__init__(name, omni, omni.cancel, pace)
 
 
 class Omni:
     """The four requests; see `Remote`."""
 
-    def __init__(self, account: GoogleAccount, model: str, resolved: Resolved, price: Decimal | None) -> None:
+    def __init__(self, account: GoogleAccount, model: str, resolved: Resolved, tariff: Tariff | None) -> None:
         self.model, self.provider = f"vertex/{model}", f"Google Vertex AI, {account.region}"
-        self._account, self._id, self._resolved, self._price = account, model, resolved, price
+        self._account, self._id, self._resolved, self._tariff = account, model, resolved, tariff
 
     def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
         """Makes the paid call; see `Remote`."""
@@ -83,16 +83,17 @@ class Omni:
             raise google.refused(answer, self._id)
         told = answer.json()
         status = str(told.get("status", ""))
-        if status in OUT:
-            return Unfinished()
         try:
             if status == "completed":
                 return self._read(told)
-            return Ended(_failed(status, told, self._id))
+            if status in ENDED:
+                return Ended(_failed(status, told, self._id))
         except (TypeError, AttributeError, ValueError, binascii.Error) as error:
             return Ended(
                 BilledBadOutput("the model answered in another shape", where=self._id, found=type(error).__name__)
             )
+        # What is not known to be an end may be a state that Google added, or a page in place of the answer: the clip is paid for.
+        return Unfinished()
 
     def cancel(self, handle: str) -> None:
         """Asks Google to stop a call; see `Cancellable`."""
@@ -109,7 +110,9 @@ class Omni:
         clip = next((each["data"] for each in _contents(told) if each.get("type") == "video" and each.get("data")), "")
         if not clip:
             return Ended(BilledBadOutput("the model answered without a clip", where=self._id))
-        return Made(base64.b64decode(clip, validate=True), cost=google.cost(_tokens(told), self._price))
+        return Made(
+            base64.b64decode(clip, validate=True), cost=self._tariff.cost(_usage(told)) if self._tariff else None
+        )
 
 
 def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:
@@ -169,12 +172,17 @@ def _failed(status: str, told: Mapping[str, Any], model: str) -> EaselError:
             found=found,
             fix="Look at the account's usage before the item is asked for again",
         )
-    if status == "failed" and not _tokens(told):
+    usage = _usage(told)
+    if status == "failed" and (usage is None or not usage.made):
         return BackendFault("the model failed", where=model, found=found)
     return BilledBadOutput("the model did not finish", where=model, found=found)
 
 
-def _tokens(told: Mapping[str, Any]) -> int | None:
-    """Of the clip; what was read and thought is not among them."""
-    counts = (told.get("usage") or {}).get("output_tokens_by_modality") or ()
-    return sum(int(each.get("tokens") or 0) for each in counts if each.get("modality") == "video") or None
+def _usage(told: Mapping[str, Any]) -> Usage | None:
+    """By the counts of the answer, of which those of thoughts and of what the model's own tools read stand beside the rest."""
+    found = told.get("usage")
+    usage = found if isinstance(found, dict) else {}
+    made = google.by_modality(usage.get("output_tokens_by_modality"), "video", "tokens")
+    read = google.counted(usage.get("total_input_tokens"), usage.get("total_tool_use_tokens"))
+    thought = google.counted(usage.get("total_thought_tokens"))
+    return google.usage(made, read, thought)

@@ -1,15 +1,15 @@
 """Google Vertex AI, predictLongRunning: Veo's clips.
 
 The methods are those of Google's Discovery document (aiplatform v1, revision 20261106), which says nothing of instances and parameters:
-they are those of docs.cloud.google.com (VideoGenerationModelParams) and of google-genai's converter. The clip comes in base64, since no
-bucket is named. A clip that a filter holds back comes as an operation that succeeded without one; by ai.google.dev (Veo) it is not charged.
-Operations of publishers' models are asked by `fetchPredictOperation` and cannot be cancelled.
+they are those of docs.cloud.google.com (VideoGenerationModelParams) and of google-genai's converter. The clip lies in the Provider's bucket
+where it names one, and else comes in base64. One that a filter holds back is an operation that succeeded without it; by ai.google.dev (Veo) it
+is not charged. Operations of publishers' models are asked by `fetchPredictOperation` and cannot be cancelled.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +32,7 @@ from . import google
 from .base import Setup
 from .google import GoogleAccount
 from .polled import Ended, Made, Pace, Polled, Unfinished
+from .rest import elsewhere
 
 TASKS = (Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO)
 OPERATION = re.compile(
@@ -64,7 +65,8 @@ class Veo:
 
     def submit(self, request: GenerationRequest, inputs: Inputs, announce: Callable[[str], None]) -> str:
         """Makes the paid call; see `Remote`."""
-        body = asked(request, inputs, self._resolved)
+        store = self._account.bucket
+        body = asked(request, inputs, self._resolved, store.uri if store else None)
         path = f"/v1/{self._account.place}/publishers/google/models/{self._id}:predictLongRunning"
         answer = self._account.api.post(path, body, self._id)
         if answer.status != 200:
@@ -89,11 +91,31 @@ class Veo:
             return Unfinished()
         if told.get("error"):
             return Ended(_failed(told["error"], self._id))
-        return _read(told.get("response"), self._id)
+        return self._read(told.get("response"))
+
+    def _read(self, response: Any) -> Made | Ended:
+        """The clip of an operation that succeeded, or what kept it back."""
+        told = response if isinstance(response, dict) else {}
+        videos = told.get("videos") or []
+        if not videos and told.get("raiMediaFilteredCount"):
+            return Ended(ContentBlocked("a safety policy of the provider refused it", where=self._id, found="filtered"))
+        # By what is there and not by what was asked for: the Provider may have had another bucket, or none, when the call was made.
+        match videos:
+            case [{"gcsUri": str(place)}, *_]:
+                return Made(self._fetched(place))
+            case [{"bytesBase64Encoded": str(data)}, *_]:
+                with contextlib.suppress(ValueError):
+                    return Made(base64.b64decode(data, validate=True))
+        return Ended(BilledBadOutput("the operation ended without a clip", where=self._id))
+
+    def _fetched(self, place: str) -> bytes:
+        if self._account.bucket is None:
+            raise elsewhere(google.NAME, self._id, "a bucket, and the Provider names none")
+        return self._account.bucket.fetch(place, self._id)
 
 
-def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dict[str, Any]:
-    """What the model is asked, as Google takes it; `Unsupported` for what it has no words for."""
+def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved, store: str | None = None) -> dict[str, Any]:
+    """What the model is asked, as Google takes it; `Unsupported` for what it has no words for. `store` is where the clip is to lie."""
     if request.task not in TASKS:
         raise Unsupported("this family has no such task", where="spec.task", found=request.task.value)
     if resolved.size is not None:
@@ -112,24 +134,12 @@ def asked(request: GenerationRequest, inputs: Inputs, resolved: Resolved) -> dic
         "negativePrompt": request.negative_prompt or None,
         # A job has no word for sound.
         "generateAudio": False,
+        "storageUri": store,
     }
     return {
         "instances": [instance],
         "parameters": {name: value for name, value in parameters.items() if value is not None},
     }
-
-
-def _read(response: Any, model: str) -> Made | Ended:
-    """The clip of an operation that succeeded, or what kept it back."""
-    told = response if isinstance(response, dict) else {}
-    videos: Any = told.get("videos") or []
-    if not videos and told.get("raiMediaFilteredCount"):
-        return Ended(ContentBlocked("a safety policy of the provider refused it", where=model, found="filtered"))
-    try:
-        found = videos[0]["bytesBase64Encoded"]
-        return Made(base64.b64decode(found, validate=True))
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
-        return Ended(BilledBadOutput("the operation ended without a clip", where=model))
 
 
 def _failed(error: Any, model: str) -> EaselError:

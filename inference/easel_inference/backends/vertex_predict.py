@@ -1,4 +1,4 @@
-"""Google Vertex AI, predict: models of the team's own on an endpoint of the account, a picture for a call.
+"""Google Vertex AI, predict: models of the team's own on an endpoint of the account, a picture for a call; Google's own is `vertex_try_on`.
 
 The method is that of Google's Discovery document (aiplatform v1, revision 20261106): `{instances}` in, `{predictions}` out. What an instance
 and a prediction are is up to the model, and written down in docs/custom-models.md. A shared endpoint takes 1.5 MB and answers within a
@@ -12,21 +12,21 @@ import threading
 import time
 from urllib.parse import quote
 
-from easel_api.errors import BilledBadOutput, Cancelled, EaselError, InvalidInput
+from easel_api.errors import BilledBadOutput, Cancelled, EaselError, Unsupported
 from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
 
-from . import custom_models, google
-from .base import OnEvent, Result, Setup
-from .delivered import delivered
+from . import custom_models, google, vertex_try_on
+from .base import Backend, OnEvent, Result, Setup
+from .delivered import check_format, delivered
 from .rest import Answer
 
 LARGEST_SHARED, LARGEST_OWN = 1_500_000, 10_000_000
 """Bytes of a request."""
 
 
-def client(setup: Setup) -> VertexPredict:
+def client(setup: Setup) -> Backend:
     """The client of a model; see `families.client_of`."""
-    return VertexPredict(setup)
+    return vertex_try_on.VertexTryOn(setup) if setup.model == vertex_try_on.MODEL else VertexPredict(setup)
 
 
 class VertexPredict:
@@ -39,10 +39,11 @@ class VertexPredict:
 
     def generate(self, request: GenerationRequest, inputs: Inputs, on_event: OnEvent, stop: threading.Event) -> Result:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
+        check_format(request)
         body = {"instances": [custom_models.asked(request, inputs, self._setup)]}
         size = len(json.dumps(body))
         if size > self._largest:
-            raise InvalidInput("the inputs are too large for the endpoint", where="spec.inputs", found=f"{size} bytes")
+            raise Unsupported("the inputs are too large for the endpoint", where="spec.inputs", found=f"{size} bytes")
         if stop.is_set():
             raise Cancelled("stopped on request")
         on_event(Message(Accepted()))

@@ -18,6 +18,8 @@ class Row(Offer):
     """An offer, and the wire family that speaks to it; None: it was retired before any was written."""
 
     family: WireFamily | None = None
+    keeps: Keeps | None = None
+    """Where it differs from the surface's, as `retention` does in words."""
     prices: Annotated[list[Price], Field(max_length=64)] = []
 
 

@@ -6,22 +6,12 @@ import math
 from datetime import date
 from typing import TypeVar
 
-from easel_api.offers import FreeSize, Keeps, Offer, Sizes, WireFamily
+from easel_api.offers import CODED, FreeSize, Keeps, Offer, Sizes, WireFamily
 from easel_api.provider import ProviderOffer, ProviderSpec
 
 from .loading import Row, surfaces
 
 N = TypeVar("N", int, float)
-CODED = frozenset(
-    {
-        WireFamily.BEDROCK_INVOKE,
-        WireFamily.BEDROCK_ASYNC,
-        WireFamily.STABILITY_V2BETA,
-        WireFamily.BFL_POLL,
-        WireFamily.RUNWAY_TASKS,
-    }
-)
-"""Families of which each model is asked in words of its own: one that is not in the catalogue has no client."""
 
 
 def offer_of(spec: ProviderSpec, model: str) -> Offer | None:
@@ -38,14 +28,19 @@ def offer_of(spec: ProviderSpec, model: str) -> Offer | None:
 
 def row_of(family: WireFamily, model: str) -> Row | None:
     """The catalogue's row."""
-    rows = (row for surface in surfaces().values() for row in surface.offers)
+    spoken = (surface for surface in surfaces().values() if any(row.family is family for row in surface.offers))
+    # A model that was gone before anybody spoke to it may have been on more than one surface, and have gone on different days.
+    rows = (row for surface in spoken for row in surface.offers)
     return next((row for row in rows if row.model == model and row.family in (family, None)), None)
 
 
-def keeps_of(spec: ProviderSpec) -> Keeps:
-    """What the account lets the provider keep of prompts and results."""
+def keeps_of(spec: ProviderSpec, model: str) -> Keeps:
+    """What the account lets the provider keep of a model's prompts and results: the contract's word, the model's own row, its surface."""
     if spec.keeps is not None:
         return spec.keeps
+    row = row_of(spec.family, model)
+    if row is not None and row.keeps is not None:
+        return row.keeps
     said = (
         surface.keeps
         for surface in surfaces().values()
@@ -75,6 +70,8 @@ def _narrowed(said: Sizes, there: Sizes) -> Sizes:
         aspect_ratios=[each for each in said.aspect_ratios if each in there.aspect_ratios],
         tiers=[each for each in said.tiers if each in there.tiers],
         free=_within(said.free, there.free) if said.free and there.free else None,
+        # None means any: a model that makes one scale makes it whatever is said.
+        scales=[each for each in said.scales if each in there.scales] or there.scales or said.scales,
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_UP, Decimal
 
-from easel_api.offers import Event, Offer, Price, PriceRow, State, Unit
-from easel_api.tasks import Task
+from easel_api.offers import Event, Offer, PriceRow, State, Unit
+from easel_api.tasks import TAKES, Task, in_words
 
-from .loading import Row, Surface
+from .loading import Surface
 
 _UNITS = {
     Unit.IMAGE: "image",
@@ -39,24 +39,35 @@ class Line:
 
 def lines(surfaces: Mapping[str, Surface], today: date, task: Task | None = None) -> list[Line]:
     """All models, or those that do a task: what is served first, the cheaper before the dearer, what is gone last."""
-    rows = [
-        (name, row) for name, surface in surfaces.items() for row in surface.offers if task is None or task in row.tasks
-    ]
+    return lines_of(((name, row) for name, surface in surfaces.items() for row in surface.offers), today, task)
+
+
+def lines_of(offers: Iterable[tuple[str, Offer]], today: date, task: Task | None = None) -> list[Line]:
+    """The same of offers, each with the name of who makes it: a surface of the catalogue, or a Provider."""
+    rows = [(name, row) for name, row in offers if task is None or task in row.tasks]
     if task is not None:
         rows.sort(key=lambda each: (_ORDER.index(each[1].state(today)), _least(each[1].prices), each[0], each[1].model))
     return [_line(name, row, today) for name, row in rows]
 
 
-def _line(surface: str, row: Row, today: date) -> Line:
+def _line(surface: str, row: Offer, today: date) -> Line:
     return Line(
         surface=surface,
         model=row.model,
         state=state(row, today),
-        tasks=", ".join(row.tasks) or (f"nothing that a job asks for: {row.no_task}" if row.no_task else ""),
+        tasks=", ".join(row.tasks),
         sizes=_sizes(row),
-        honours=", ".join(row.honours),
+        honours=", ".join((*row.honours, *_worded(row))),
         prices=prices(row.prices) if row.state(today) is not State.RETIRED else "",
     )
+
+
+def _worded(row: Offer) -> Iterator[str]:
+    """What of prompts is not as the tasks have it."""
+    if row.needs_prompt:
+        yield "needs a prompt"
+    if row.max_prompt_characters == 0 and not all(TAKES[task].mute for task in row.tasks):
+        yield "reads no prompt"
 
 
 def state(offer: Offer, today: date) -> str:
@@ -72,12 +83,12 @@ def state(offer: Offer, today: date) -> str:
     return f"{word} {' or '.join(days)}{differs}{then}"
 
 
-def prices(rows: Iterable[Price]) -> str:
+def prices(rows: Iterable[PriceRow]) -> str:
     """Each amount with what it is for; `unknown` without any, which is never nothing."""
     return "; ".join(_price(row) for row in rows) or "unknown"
 
 
-def _price(row: Price) -> str:
+def _price(row: PriceRow) -> str:
     conditions = " ".join(
         value if isinstance(value, str) else ("with sound" if value else "silent") for value in row.conditions.values()
     )
@@ -101,7 +112,7 @@ def _least(rows: Sequence[PriceRow]) -> Decimal:
     return min(known, default=_MILLION if rows else Decimal("Infinity"))
 
 
-def _sizes(row: Row) -> str:
+def _sizes(row: Offer) -> str:
     parts = []
     if row.sizes.free:
         free = row.sizes.free
@@ -110,6 +121,8 @@ def _sizes(row: Row) -> str:
         parts.append(" ".join(row.sizes.aspect_ratios))
     if row.sizes.tiers:
         parts.append(" ".join(row.sizes.tiers))
+    if row.sizes.scales:
+        parts.append(f"{_range(row.sizes.scales)} times the sides")
     if row.seconds:
         parts.append(f"{_range(row.seconds)} s")
     return "; ".join(parts)
@@ -121,13 +134,26 @@ def _range(numbers: list[int]) -> str:
     return f"{ordered[0]} to {ordered[-1]}" if whole else " or ".join(map(str, ordered))
 
 
+def _exceptions(surface: Surface) -> list[str]:
+    """Rows of which something else is kept; those of which the same is, together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in surface.offers:
+        if row.retention is not None:
+            found.setdefault((row.keeps or surface.keeps, row.retention), []).append(f"`{row.model}`")
+    told = [f"Of {in_words(models)} (`{keeps}`): {text}" for (keeps, text), models in found.items()]
+    return [part for each in told for part in (each, "")]
+
+
 def markdown(surfaces: Mapping[str, Surface], today: date) -> str:
-    """The page's generated half: a table for each surface, and what is absent."""
+    """The page's generated half: what each surface keeps, a table of its models, and what is absent."""
     parts = []
     for name, surface in surfaces.items():
+        if not (surface.offers or surface.own_models or surface.retention):
+            continue
+        parts += [f"### {surface.title}", "", f"Keeps (`{surface.keeps}`): {surface.retention or 'Not found out.'}", ""]
+        parts += _exceptions(surface)
         if not surface.offers:
             continue
-        parts += [f"### {surface.title}", "", f"Keeps: {surface.retention or 'not found out.'}", ""]
         parts += ["| model | state | does | sizes and lengths | heeds | price |", "|---|---|---|---|---|---|"]
         parts += [
             f"| `{line.model}` | {line.state} | {line.tasks} | {line.sizes} | {line.honours} | {line.prices} |"

@@ -3,7 +3,9 @@
     run        the whole job here: Triton, worker, pictures in a folder
     validate   what is wrong with a manifest, without a cluster
     doctor     what this machine lacks
-    compare    which cloud models do a task, and at what price
+    explain    who would make a job of a class, and at what price
+    forecast   who makes how many of its items, by the plan alone
+    compare    who can do a task, and at what price: of the catalogue, or of some files
     manifests  files to typed objects
     terminal   progress for people
     sheet      the contact sheet
@@ -76,7 +78,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "compare":
             from .compare import compare
 
-            return compare(options.task)
+            return compare(options.task, options.files)
         case _:
             from .doctor import doctor
 
@@ -120,8 +122,14 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML with a GenerationJob, its GenerationClass, and the Providers and ModelDeployments it names; - is stdin",
     )
     _command(commands, "doctor", "say what this machine lacks for easel run")
-    compare = _command(commands, "compare", "say which cloud models do a task, at what price and for how long still")
+    compare = _command(commands, "compare", "say who can do a task, at what price and for how long still")
     compare.add_argument("--task", required=True, metavar="TASK", help="text-to-image, image-to-video, …")
+    compare.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="YAML with the Providers and ModelDeployments to compare; - is stdin (default: the cloud models of the catalogue)",
+    )
     return parser
 
 

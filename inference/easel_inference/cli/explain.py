@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from rich import box
 from rich.console import Console
@@ -15,10 +15,12 @@ from easel_api.generationclass import ProviderBackend
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment
 from easel_api.offers import in_words
+from easel_api.tasks import OWN, TAKES
 from easel_inference.jobs.items import expand
-from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, request_of
+from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, budget_of, request_of
 from easel_inference.routing.plan import Candidate, Plan, plan
 
+from .forecast import forecast, insights, own_models
 from .manifests import Documents, load
 
 
@@ -46,19 +48,26 @@ def _explain(job: GenerationJob, documents: Documents, console: Console) -> Plan
     }
     own = {name: _unfit(job, model) for name, model in documents.models.items()}
     request = request_of(job.spec, max(len(item.request.prompt) for item in items))
+    budget = budget_of(job.spec, spec)
     made = plan(
         request,
         backends_of(spec, own, accounts, namespace),
         spec.policy,
         datetime.now(UTC).date(),
-        allowed_by(spec.allow),
+        allowed_by(spec.allow, budgeted=budget is not None),
     )
-    budget = job.spec.budget.max if job.spec.budget else spec.defaults.budget
     console.print(
         f"[bold]{job.metadata.name}[/]: {len(items)} × {job.spec.task.value} by class {job.spec.generation_class_name}, {spec.policy.value}"
     )
-    console.print(_table(made, len(items)))
-    console.print(_verdict(made, len(items), budget))
+    console.print(_table(made, len(items), own_models(made, spec)))
+    for line in forecast(made, len(items), budget, spec):
+        console.print(line)
+    for entry in spec.backends:
+        provider = documents.provider_of(entry.provider, namespace) if entry.provider else None
+        eyes, name = provider and provider.spec.video_indexer, entry.provider and entry.provider.named_in(namespace)
+        if eyes and name and TAKES[job.spec.task].video:
+            for line in insights(name, eyes, made, len(items), budget):
+                console.print(line)
     for name in accounts:
         if "." in name and any(each.name.startswith(f"{name}/") for each in made.candidates):
             console.print(
@@ -80,28 +89,31 @@ def _account(named: ProviderBackend, namespace: str, documents: Documents) -> Ac
 
 def _unfit(job: GenerationJob, model: ModelDeployment) -> str:
     """Why a ModelDeployment cannot; empty when it can, or while only its engine can tell."""
-    known = model.spec.known_tasks()
-    if known is not None and job.spec.task not in known:
-        return f"task: does {', '.join(sorted(known))}"
+    if not model.spec.may_do(job.spec.task):
+        return f"task: does {', '.join(sorted(model.spec.known_tasks() or OWN))}"
     lacking = sorted({use.name for use in job.spec.adapters} - model.spec.usable_adapters())
     return f"adapters: lacks {', '.join(lacking)}" if lacking else ""
 
 
-def _table(made: Plan, items: int) -> Table:
+def _table(made: Plan, items: int, own: Sequence[str]) -> Table:
+    """`own` are the own models that could make it, of which the job is given one."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("", "backend", "each", "all", "what it makes of it"):
         table.add_column(name, overflow="fold")
-    for number, each in enumerate(made.candidates, 1):
-        table.add_row(str(number), each.name, _money(each.price), _money(each.price, items), _losses(each))
-    for refused in made.refused:
-        table.add_row("—", refused.name, "", "", refused.reason, style="dim")
+    numbers = itertools.count(1)
+    for each in made.candidates:
+        instead = each.name in own[1:]
+        number, makes = ("", f"in place of {own[0]}") if instead else (str(next(numbers)), _losses(each))
+        table.add_row(number, each.name, _money(each), _money(each, items), makes)
+    for name, reason in made.refused.items():
+        table.add_row("—", name, "", "", reason, style="dim")
     return table
 
 
-def _money(price: Decimal | None, count: int = 1) -> str:
-    if price is None:
+def _money(candidate: Candidate, count: int = 1) -> str:
+    if candidate.price is None:
         return "unknown"
-    return "own" if price == 0 else f"${in_words(price * count)}"
+    return "own" if candidate.own else f"${in_words(candidate.price * count)}"
 
 
 def _losses(candidate: Candidate) -> str:
@@ -109,21 +121,3 @@ def _losses(candidate: Candidate) -> str:
         return "as asked"
     told = [f"{each.field}: {each.resolved or 'left out'}" for each in candidate.resolved.losses]
     return "; ".join(told) or "as asked"
-
-
-def _verdict(made: Plan, items: int, budget: Decimal | None) -> str:
-    if not made.candidates:
-        return "Nobody can make it: see the reasons above."
-    first = made.candidates[0]
-    others = (
-        f"; the next is taken when the class's fallback says so, {made.candidates[1].name} first"
-        if made.candidates[1:]
-        else ""
-    )
-    if not first.price or budget is None:
-        limit = "" if budget is None else f" A provider gets ${in_words(budget)} at most."
-        return f"{first.name} makes it{others}.{limit}"
-    enough = int(budget / first.price)
-    if enough >= items:
-        return f"{first.name} makes it{others}. The budget of ${in_words(budget)} is enough."
-    return f"{first.name} makes {enough} of {items}{others}. The budget of ${in_words(budget)} is not enough for more."

@@ -14,7 +14,7 @@ from pathlib import Path
 from easel_api.errors import EaselError, ExitCode, NotFound, Unsupported
 from easel_api.generationjob import GenerationJob
 from easel_api.modeldeployment import ModelDeployment, ModelDeploymentSpec
-from easel_api.tasks import TAKES, needed_for
+from easel_api.tasks import OWN, TAKES, needed_for
 from easel_inference.artifacts import keys
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.artifacts.manifest import ItemState
@@ -69,13 +69,15 @@ def _choose(job: GenerationJob, documents: Documents) -> ModelDeployment:
             found=names[0],
             fix="Add it to the file or name a second file, such as examples/modeldeployment.yaml",
         )
-    able = [model for model in found if (known := model.spec.known_tasks()) is None or job.spec.task in known]
+    able = [model for model in found if model.spec.may_do(job.spec.task)]
     if not able:
         raise Unsupported(
             f"{found[0].metadata.name} cannot do this task",
             where=f"{job.metadata.name}: spec.task",
             found=job.spec.task.value,
-            fix=f"It needs {needed_for(job.spec.task)}",
+            fix=f"It needs {needed_for(job.spec.task)}"
+            if job.spec.task in OWN
+            else "Providers alone do it, and this command asks none: apply it to a cluster",
         )
     named = {use.name for use in job.spec.adapters}
     equipped = [model for model in able if named <= model.spec.usable_adapters()]

@@ -104,8 +104,9 @@ def _check_fields(request: GenerationRequest, abilities: Abilities) -> None:
         if getattr(request, name) and not abilities.takes(task, name):
             raise Unsupported(f"this model takes no {name}", where=name, fix="Leave it out")
     if TAKES[task].prompt and TAKES[task].wordless and abilities.takes(task, "prompt") and not request.prompt:
-        raise InvalidInput(
-            "this model reads a prompt, and there is none", where="prompt", fix="Say what the clip shows"
+        # Another model of the task may do without, to which the item goes where a class has one.
+        raise Unsupported(
+            "this model reads a prompt, and there is none", where="prompt", fix="Say what the result shows"
         )
     if request.negative_prompt and request.guidance_scale <= 1:
         raise Unsupported(
@@ -131,6 +132,7 @@ def _optional(request: GenerationRequest) -> Iterator[tuple[str, object, bool]]:
     yield "scale", request.scale, takes.scale
     yield "truncation", request.truncation, takes.truncation
     yield "end_prompt", None if request.end_prompt is None else "a text", takes.end
+    yield "search_prompt", None if request.search_prompt is None else "a text", takes.search
     yield "end_seed", request.end_seed, takes.end
     yield "mask_colours", request.mask_colours or None, takes.mask
 

@@ -11,6 +11,7 @@
     routed      that backend: who makes an item, and who when that fails
     wallet      what a job may pay over all of its Providers, settled by how a call ends
     purses      what a job may spend at a Provider, by the ledger at the API server
+    insights    what clips show, by the indexer of their Provider
     turns       when the next call to a Provider may be made
     worker      the loop over all items
     progress    what is done and how long the rest takes

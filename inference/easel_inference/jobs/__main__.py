@@ -7,11 +7,13 @@ as final. Anything else, 143 after SIGTERM among it, is started again and goes o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 from easel_api.errors import Cancelled, EaselError, EnvironmentFault, ExitCode
 from easel_api.generationjob import GenerationJob
@@ -19,6 +21,7 @@ from easel_inference.artifacts import keys
 from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
 
 from .access import Api, JobAccess, Server, StatusReporter
+from .items import Item
 from .opening import open_sources, open_store
 from .progress import Tally
 from .report import ReportLoop
@@ -48,30 +51,67 @@ def main() -> int:
 
 
 def _run(settings: Settings, stop: threading.Event) -> Outcome:
+    routed = settings.generation_class is not None
     api = Api(Server.in_cluster(settings.service_account), stop)
     access = JobAccess(api, settings.job)
-    found = access.read()
+    with _kept_for_the_next(lambda: routed):
+        found = access.read()
     reporter = StatusReporter(access)
-    try:
-        worker = _worker(found, settings, stop)
-    except EaselError as error:
-        early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
-        early.broke(error)
-        with ReportLoop(reporter, early.snapshot):
-            raise
-    with ReportLoop(reporter, worker.tally.snapshot):
-        missing = worker.claim()
-        if found.spec.generation_class_name is None:
-            if not settings.endpoint:
-                raise EnvironmentFault("this variable is not set", where="EASEL_ENDPOINT", fix="The operator sets it")
-            return generate_at(worker, missing, settings.endpoint, _backend_name(found, settings.endpoint), stop)
-        if not missing and not any(record.cost for record in worker.ledger.records()):
-            return worker.outcome(stop)
-        # Imported here: a job of the team's own models needs none of it.
-        from .routes import routed
+    with _kept_for_the_next(lambda: found.status.cost is not None):
+        try:
+            worker = _worker(found, settings, stop)
+        except EaselError as error:
+            early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
+            early.broke(error)
+            with ReportLoop(reporter, early.snapshot):
+                raise
+        with ReportLoop(reporter, worker.tally.snapshot):
+            missing = worker.claim()
+            with _kept_for_the_next(lambda: worker.calls_out):
+                return _made(worker, missing, found, api, settings, stop)
 
-        with routed(worker, len(missing), found, api, settings, stop) as backend:
-            return worker.run(missing, backend, stop)
+
+def _made(
+    worker: Worker,
+    missing: tuple[Item, ...],
+    found: GenerationJob,
+    api: Api,
+    settings: Settings,
+    stop: threading.Event,
+) -> Outcome:
+    if found.spec.generation_class_name is None:
+        if not settings.endpoint:
+            raise EnvironmentFault("this variable is not set", where="EASEL_ENDPOINT", fix="The operator sets it")
+        return generate_at(worker, missing, settings.endpoint, _backend_name(found, settings.endpoint), stop)
+    if not missing and not any(record.cost for record in worker.ledger.records()):
+        return worker.outcome(stop)
+    # Imported here: a job of the team's own models needs none of it.
+    from .routes import routed
+
+    with routed(worker, len(missing), found, api, settings, stop) as routes:
+        outcome = worker.run(missing, routes.backend, stop)
+        routes.insights.run()
+        return outcome
+
+
+@contextlib.contextmanager
+def _kept_for_the_next(paid: Callable[[], bool]) -> Iterator[None]:
+    """What is paid for and not there yet is not given up for a fault of the surroundings: the next worker may find them mended.
+
+    The batch Job starts as many as its backoffLimit says; behind that the job has failed.
+    """
+    try:
+        yield
+    except Cancelled:
+        raise
+    except EaselError as error:
+        if not paid() or not (error.retryable or error.blame == "platform"):
+            raise
+        _log.error("%s: %s", error.reason, error)
+        say_why(error)
+        raise Cancelled(
+            "a provider's results are still to be fetched", where=error.where, found=error.reason, fix=error.fix
+        ) from error
 
 
 def _worker(found: GenerationJob, settings: Settings, stop: threading.Event) -> Worker:

@@ -7,11 +7,15 @@ undo each other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +90,15 @@ class Api:
             timeout=urllib3.Timeout(connect=5, read=10),
             retries=False,
         )
+        self._moment: tuple[datetime, float] | None = None
+        """The API server's clock at the last answer, and ours."""
+
+    def today(self) -> date:
+        """In UTC, as windows of spend are, by the API server's clock: one that all workers of all nodes have in common."""
+        if self._moment is None:
+            return datetime.now(UTC).date()
+        told, at = self._moment
+        return (told + timedelta(seconds=time.monotonic() - at)).date()
 
     def read(self, path: str, what: str) -> bytes:
         """The object at a path, `what` for a person; tries again while the API server is away."""
@@ -113,6 +126,8 @@ class Api:
             response = self._http.request(method, self._server.url + path, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise Transient("the Kubernetes API does not answer", found=type(error).__name__) from error
+        with contextlib.suppress(TypeError, ValueError):
+            self._moment = parsedate_to_datetime(str(response.headers.get("Date"))), time.monotonic()
         if response.status >= 300:
             raise _refused(method, what, response.status, response.data)
         return response.data

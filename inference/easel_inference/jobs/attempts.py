@@ -170,12 +170,14 @@ class Maker:
     def _keep(self, item: Item, result: Result, attempt: int) -> None:
         """Announces the bytes in the manifest, writes and reads them back, confirms them."""
         key = self.place.item_key(item)
-        record = _record(item, result, attempt, key, self.place.store.uri(key))
+        call = self.submitted.get(item.id)
+        # With its handle while the object may not be there: whoever takes over asks the provider for it again.
+        record = _record(item, result, attempt, key, self.place.store.uri(key), call.remote if call else None)
         assert record.delivered is not None  # noqa: S101 - for the type checker: _record always sets it
         try:
             self.ledger.write(record)
             self._put(key, result, record.delivered.media_type)
-            self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
+            self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED, "remote": None}))
         except (BadOutput, BilledBadOutput):
             raise
         except EaselError as error:
@@ -208,7 +210,7 @@ class Maker:
         return failure.error
 
 
-def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> ManifestItem:
+def _record(item: Item, result: Result, attempt: int, key: str, uri: str, remote: str | None) -> ManifestItem:
     finished = result.finished
     delivered = Delivered(
         uri=uri,
@@ -234,11 +236,12 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str) -> Man
         reused=finished.reused,
     )
     told = {"state": ItemState.STORING, "delivered": delivered, "attempts": attempt, "backend": result.backend}
+    told["remote"] = remote
     if result.paid is not None:
         price, losses = result.paid.price, result.paid.resolved.losses
         told["cost"] = "" if price is None else in_words(price)
         told["adapted"] = tuple(Adapted(field=each.field, asked=each.asked, resolved=each.resolved) for each in losses)
-    told["passed_over"] = {each.name: each.reason for each in result.passed_over}
+    told["passed_over"] = dict(result.passed_over)
     return _base(item).model_copy(update=told)
 
 
@@ -264,6 +267,7 @@ def _base(item: Item) -> ManifestItem:
             frames=request.frames,
             fps=request.fps,
             end=request.end_prompt,
+            search=request.search_prompt,
             end_seed=request.end_seed,
             adapters=request.adapters,
             mask_colours=request.mask_colours,

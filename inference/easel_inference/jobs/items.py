@@ -74,6 +74,7 @@ class _Text:
     prompt: str
     negative: str
     end: str | None
+    search: str | None
     variables: Mapping[str, str]
     seed: int
 
@@ -120,7 +121,9 @@ def _texts(spec: GenerationJobSpec) -> Iterator[_Text]:
             variables = dict(zip(names, values, strict=True))
             filled = template.filled(variables)
             for seed in spec.parameters.seeds:
-                yield _Text(filled["text"], filled["negative"], filled.get("end"), variables, seed)
+                yield _Text(
+                    filled["text"], filled["negative"], filled.get("end"), filled.get("search"), variables, seed
+                )
 
 
 def _item(spec: GenerationJobSpec, index: int, text: _Text, sources: tuple[str, ...]) -> Item:
@@ -150,6 +153,7 @@ def _request(spec: GenerationJobSpec, item_id: str, text: _Text) -> GenerationRe
         fps=parameters.fps,
         end_prompt=text.end,
         end_seed=parameters.end_seed,
+        search_prompt=text.search,
         # By name and in order, since neither a list map nor a set says anything by its order.
         adapters=tuple(
             AdapterUse(name=use.name, weight=use.weight) for use in sorted(spec.adapters, key=lambda use: use.name)

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from easel_api import API_VERSION, GROUP, VERSION
 from easel_api.errors import BudgetSpent, Cancelled, EaselError, EnvironmentFault, Transient
 from easel_api.provider import KIND, Account, Provider, Rest, Spend
-from easel_api.spend import NOTHING, account_of, booked
+from easel_api.spend import NOTHING, account_of, booked, recorded
 
 from .access import MERGE, Api, Conflict, parsed
 from .wallet import LedgerAway, Share
@@ -41,6 +41,8 @@ KNOWN_SECONDS = 3.0
 """How old what is known of other workers may be."""
 TOLD_SECONDS = 1.0
 """A rest that is longer by less than that is not told again."""
+IDLE_SECONDS = 5.0
+"""Behind the last call, after which what is reserved for calls that did not follow goes back to the others."""
 TELLS = 5
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -84,6 +86,8 @@ class Purse:
         self._paid = NOTHING
         """All that the job has paid here."""
         self._booked = False
+        self._idle: threading.Timer | None = None
+        """Runs while no call is under way and something is reserved."""
         self._seen: Provider | None = None
         self._seen_at = float("-inf")
         self._looking = threading.Lock()
@@ -92,13 +96,19 @@ class Purse:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._wake()
+            needed = bool(self._free or self._underway or self._paid)
+        if needed:
+            self._release()
+
+    def _release(self) -> None:
+        """Gives back what is reserved for no call."""
         try:
             with self._booking:
                 with self._lock:
-                    needed = bool(self._free or self._underway or self._paid)
                     self._free = NOTHING
-                if needed:
-                    self._book(NOTHING)
+                self._book(NOTHING)
         except EaselError as error:
             # The results are there; what stays reserved counts as paid once the job is over.
             _log.warning("%s: the job's account was not settled: %s", self._name, error.reason)
@@ -125,11 +135,18 @@ class Purse:
 
     def _took(self, price: Decimal) -> bool:
         with self._lock:
-            if self._free < price:
+            # What a call without a price costs goes to an account, too, so that there must be one.
+            if self._free < price or not self._booked:
                 return False
+            self._wake()
             self._free -= price
             self._underway += price
             return True
+
+    def _wake(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def settle(self, price: Decimal, cost: Decimal) -> None:
         """A call has ended for which `price` was taken: `cost` was or may have been paid for it."""
@@ -137,6 +154,11 @@ class Purse:
             self._underway -= price
             self._paid += cost
             self._free += max(price - cost, NOTHING)
+            if self._free and not self._underway:
+                self._wake()
+                self._idle = threading.Timer(IDLE_SECONDS, self._release)
+                self._idle.daemon = True
+                self._idle.start()
 
     def share(self) -> Share:
         """This worker's part of the Provider's limits: of the jobs that have reserved money it is the so-many-th."""
@@ -212,7 +234,10 @@ class Purse:
                 return None if not more else "nothing: the job is over"
             if self._booked and there is not None and there.worker != account.worker:
                 raise Cancelled("another worker of this job has taken over", where=str(self._name))
-            after = booked(before, provider.spec.spend, account, self._today())
+            if more or there is None:
+                after = booked(before, provider.spec.spend, account, self._today())
+            else:
+                after = recorded(before, account, self._today())
             if after is None:
                 return _limits(provider)
             try:

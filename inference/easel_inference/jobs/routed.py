@@ -17,6 +17,7 @@ from decimal import Decimal
 
 from easel_api.errors import (
     AmbiguousSubmit,
+    BilledBadOutput,
     BudgetSpent,
     Cancelled,
     CapacityQueued,
@@ -32,14 +33,22 @@ from easel_inference.routing.decision import Decision, Fallback, Now, decide
 from easel_inference.routing.plan import Candidate, Plan
 from easel_inference.routing.request import Resolved
 
-from .turns import Turns
+from .turns import NoTurn, Turns
 from .wallet import BILLED, NONE, LedgerAway, Wallet
 
 _log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
-"""How long an attempt waits for a backend that rests, or asks to slow down."""
+"""How long an attempt waits in all for Providers that rest or ask to slow down, and for each turn to call one; nobody works meanwhile."""
 LOOK_AGAIN_SECONDS = 1.0
+WAKES_SECONDS = 0.25
+"""Between two looks at an own model that is about to come."""
+FORGET_SECONDS = 60.0
+"""How long it counts that a backend was left out, while nobody else is there: a new day may have begun."""
+MONEY_SECONDS = 5.0
+"""Between two questions for money that a Provider had none of; each reads the ledger."""
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two tries of a Provider while an own model may come."""
 QUEUED_SECONDS = 60.0
 """How long a queue that was seen counts: while all items go elsewhere nobody sees it shrink."""
 
@@ -48,10 +57,8 @@ QUEUED_SECONDS = 60.0
 class OwnModel:
     """The team's own model of a job, as far as it is known at a moment."""
 
-    patient: Backend
-    """Waits for a replica."""
-    impatient: Backend
-    """Raises `CapacityQueued` when there is none."""
+    backend: Backend
+    """Raises `CapacityQueued` when there is no replica."""
     ready: Callable[[], bool]
     """Whether a replica serves."""
 
@@ -87,6 +94,8 @@ class Outstanding:
     backend: str
     handle: str
     price: Decimal
+    settled: bool = False
+    """It ended with a result, which is paid for and lies at the provider alone."""
 
 
 class RoutedBackend:
@@ -143,7 +152,7 @@ class RoutedBackend:
         with self._lock:
             self._out.pop(item, None)
 
-    def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, str]) -> Decision:
+    def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError]) -> Decision:
         """Who makes an item that failed in some places, and is out of others for a reason that is no failure."""
         with self._lock:
             known = {name: self._now(name, state, failures, out) for name, state in self._states.items()}
@@ -156,16 +165,17 @@ class RoutedBackend:
             dice=random.random(),  # noqa: S311 - weights of a trial
         )
 
-    def _now(self, name: str, state: _State, failures: Mapping[str, EaselError], out: Mapping[str, str]) -> Now:
+    def _now(self, name: str, state: _State, failures: Mapping[str, EaselError], out: Mapping[str, EaselError]) -> Now:
         failure = failures[name].reason if name in failures else ""
+        obstacle = _told(out[name]) if name in out else ""
         common = Now(run_seconds=state.run_seconds, failure=failure)
         if name not in self.own:
-            return replace(common, breaker=state.breaker, obstacle=out.get(name, ""))
+            return replace(common, breaker=state.breaker, obstacle=obstacle)
         if self.own[name].ready():
             fresh = time.monotonic() - state.queued_at < QUEUED_SECONDS
             return replace(common, wait_seconds=state.queued if fresh else 0.0)
         wait = 0.0 if self.wakes() else float("inf")
-        return replace(common, ready=False, wait_seconds=wait, obstacle=out.get(name, ""))
+        return replace(common, ready=False, wait_seconds=wait, obstacle=obstacle)
 
     def wakes(self) -> bool:
         """Whether the class still waits for its own model to wake."""
@@ -179,11 +189,16 @@ class RoutedBackend:
             breakers = [self._states[name].breaker for name in self.clouds if name not in but]
         return min((left for each in breakers if (left := _rest_of(each, now)) > 0), default=None)
 
+    def too_dear(self) -> bool:
+        """Whether a candidate costs more than is left of the job's budget."""
+        left = self.wallet.left()
+        return left is not None and any(each.price is not None and each.price > left for each in self.plan.candidates)
+
     def to_mend(self) -> EaselError | None:
         """What keeps a Provider from making anything until a person acts."""
         return next((each.mend for each in self._states.values() if each.mend), None)
 
-    def make(self, chosen: Candidate, attempt: _Attempt, *, patient: bool) -> Result:
+    def make(self, chosen: Candidate, attempt: _Attempt) -> Result:
         """By the chosen one; what it says of itself is remembered."""
         state = self._states[chosen.name]
         with self._lock:
@@ -191,35 +206,39 @@ class RoutedBackend:
         began = time.monotonic()
         try:
             if chosen.own:
-                own = self.own[chosen.name]
-                result = (own.patient if patient else own.impatient).generate(
+                result = self.own[chosen.name].backend.generate(
                     attempt.request, attempt.inputs, attempt.on_event, attempt.stop
                 )
             else:
                 result = self._bought(chosen, attempt)
-        except LedgerAway:
+        except (LedgerAway, NoTurn):  # they say nothing of the backend
+            with self._lock:
+                state.breaker = replace(state.breaker, probe=None)
             raise
         except EaselError as error:
             wait = error.retry_after if isinstance(error, Throttled) else None
             # A spent budget says nothing of the backend, and is none of the reasons that a breaker counts.
             with self._lock:
                 state.breaker = state.breaker.failed(error.reason, time.monotonic(), wait)
-                state.mend = error if error.reason in AT_ONCE else None
+                if error.reason in AT_ONCE:
+                    state.mend = error
             self._tell(chosen, state.breaker)
             raise
-        now = time.monotonic()
+        now, queued = time.monotonic(), result.finished.timings.queued
+        # Without the queue of an own model, which is counted apart and is over some day; with a Provider's turn, which is all that tells of it.
+        took = max(0.0, now - began - queued)
         with self._lock:
             state.breaker = state.breaker.succeeded(now)
-            state.queued, state.queued_at = result.finished.timings.queued, now
-            state.run_seconds = (
-                now - began if state.run_seconds is None else 0.8 * state.run_seconds + 0.2 * (now - began)
-            )
+            if now >= state.breaker.open_until:  # else it began before the fault
+                state.mend = None
+            state.queued, state.queued_at = queued, now
+            state.run_seconds = took if state.run_seconds is None else 0.8 * state.run_seconds + 0.2 * took
         return result
 
     def _bought(self, chosen: Candidate, attempt: _Attempt) -> Result:
         cloud, price = self.clouds[chosen.name], chosen.price if chosen.price is not None else NONE
         client = self._client(chosen.name)
-        with self._turns[cloud.provider].one(attempt.check):
+        with self._turns[cloud.provider].one(attempt.check, PATIENCE_SECONDS):
             self._heed(chosen)
             self.wallet.take(cloud.provider, price, max(0, self._left))
             told = "" if chosen.price is None else in_words(price)
@@ -270,8 +289,8 @@ class RoutedBackend:
 
         return hear
 
-    def resume(self, call: Outstanding, attempt: _Attempt) -> Result:
-        """The result of a call that an earlier worker made."""
+    def asker(self, call: Outstanding) -> Resumable:
+        """Who can be asked for the result of a call that an earlier worker made. What is raised here says nothing of the call, which is still out."""
         if call.backend not in self.clouds:
             raise AmbiguousSubmit(
                 "an earlier worker made the call, and the Provider is gone or offers the model no more",
@@ -279,14 +298,21 @@ class RoutedBackend:
                 found=call.handle[:200],
                 fix="Look at the account's usage; another job makes it anew",
             )
+        client = self._client(call.backend)
+        assert isinstance(client, Resumable)  # noqa: S101 - others never tell a handle
+        return client
+
+    def resume(self, call: Outstanding, client: Resumable, attempt: _Attempt) -> Result:
+        """The result of that call."""
         chosen = next(
             (each for each in self.plan.candidates if each.name == call.backend),
             Candidate(call.backend, own=False, resolved=Resolved(), price=call.price),
         )
-        client = self._client(call.backend)
-        assert isinstance(client, Resumable)  # noqa: S101 - others never tell a handle
         with self._lock:
             self._out[attempt.request.id] = (call.backend, call.handle)
+        if call.settled:
+            result = client.resume(call.handle, attempt.request, attempt.on_event, attempt.stop)
+            return self._paid(replace(chosen, price=call.price), replace(result, billed=None))
         result = self.wallet.called(
             self.clouds[call.backend].provider,
             call.price,
@@ -316,6 +342,11 @@ class RoutedBackend:
             return self._clients[name]
 
 
+def _told(error: EaselError) -> str:
+    """Why a backend is left out, in the words of a manifest: of money with the window that is spent."""
+    return str(error) if isinstance(error, BudgetSpent) else error.what
+
+
 def _rest_of(breaker: Breaker, now: float) -> float:
     """Seconds; 0 for one that does not rest, or that a person must mend. Behind a rest one request tries first."""
     if breaker.reason in AT_ONCE and now < breaker.open_until:
@@ -338,34 +369,52 @@ class _Attempt:
         self.request, self.inputs, self.on_event, self.stop = request, inputs, on_event, stop
         self._backend = backend
         self._failures: dict[str, EaselError] = {}
-        self._left_out: dict[str, str] = {}
-        """Backends without money or a replica for it, by the reason: nothing failed there."""
-        self._deadline = time.monotonic() + PATIENCE_SECONDS
+        self._left_out: dict[str, EaselError] = {}
+        """Backends without money or a replica for it, by what said so: nothing failed there."""
+        self._left_out_at = time.monotonic()
+        self._waited = 0.0
+        """Seconds for which nobody worked."""
+        self._tries = 0
+        """Of Providers, while an own model may come."""
+        self._settled = self._short_at = 0
+        """Calls that had ended before the last decision, and before the last one by which a Provider had no money."""
 
     def run(self) -> Result:
         while not self.ended:
+            self._settled = self._backend.wallet.settled
             decision = self._backend.decide(self._failures, self._left_out)
             chosen = decision.chosen
             if chosen is None:
                 self._wait(decision)
             elif not self._awaits(chosen):
+                began = time.monotonic()
                 try:
-                    result = self._backend.make(chosen, self, patient=self._patient(chosen))
+                    result = self._backend.make(chosen, self)
                 except EaselError as error:
-                    self._failed(chosen, error)
+                    self._failed(chosen, error, time.monotonic() - began)
                 else:
-                    return replace(result, passed_over=(*decision.skipped, *self._backend.plan.refused))
+                    return replace(result, passed_over={**decision.skipped, **self._backend.plan.refused})
         raise Cancelled("the job was stopped")
 
     def go_on(self, earlier: Outstanding) -> Result:
         """With the call of an earlier worker; when that ended without a result and a bill, with any backend."""
+        client = self._backend.asker(earlier)
+        refused = {name: why for name, why in self._backend.plan.refused.items() if name != earlier.backend}
         try:
-            return self._backend.resume(earlier, self)
+            return replace(self._backend.resume(earlier, client, self), passed_over=refused)
         except Cancelled:
             raise
         except EaselError as error:
-            if error.reason in BILLED or isinstance(error, PaidBlock) or not error.retryable:
+            if earlier.settled:
+                raise BilledBadOutput(
+                    "the provider does not give the result again", where=earlier.backend, found=error.reason
+                ) from error
+            if error.reason in BILLED or isinstance(error, PaidBlock):
                 raise
+            if not error.retryable:
+                if error.reason not in self._backend.fallback.failures:
+                    raise
+                self._failures[earlier.backend] = error
             _log.warning("item %s: the earlier call failed: %s", self.request.id, error.reason)
         return self.run()
 
@@ -379,83 +428,134 @@ class _Attempt:
         if self.ended:
             raise Cancelled("the job was stopped")
 
+    @property
+    def _late(self) -> bool:
+        return self._waited >= PATIENCE_SECONDS
+
+    def _pause(self, seconds: float) -> None:
+        """What counts as waiting in vain."""
+        began = time.monotonic()
+        self.stop.wait(min(seconds, LOOK_AGAIN_SECONDS))
+        self._waited += time.monotonic() - began
+
     def _awaits(self, chosen: Candidate) -> bool:
-        """Waits a moment when an own model may wake in time, or a Provider that the item may go to rests; whether it did."""
+        """Waits a moment for an own model that has no replica, however long it takes; whether it did.
+
+        Meanwhile a Provider may be of use again: it has rested, or has money for a new day.
+        """
         if not chosen.own or self._backend.own[chosen.name].ready():
             return False
-        if self._backend.wakes():
-            self.stop.wait(0.25)
-            return True
-        if time.monotonic() >= self._deadline:
-            return False
-        left = self._backend.rest(self._out) if self._may_leave else None
-        if left is not None:
-            self.stop.wait(min(left, LOOK_AGAIN_SECONDS))
-        return left is not None
+        if time.monotonic() - self._left_out_at >= FORGET_SECONDS:
+            self._forget()
+        self.stop.wait(WAKES_SECONDS if self._backend.wakes() else LOOK_AGAIN_SECONDS)
+        return True
 
     def _wait(self, decision: Decision) -> None:
-        """Until a Provider that rests may be tried again; raises when there is none."""
-        left = self._backend.rest(self._out)
-        if left is None or time.monotonic() >= self._deadline:
+        """Until a Provider that rests may be tried again, or a call under way has left some of its money; raises when there is none."""
+        left, wallet = self._backend.rest(self._out), self._backend.wallet
+        if left is not None and not self._late:
+            self._pause(left)
+            if time.monotonic() - self._left_out_at >= FORGET_SECONDS:
+                self._forget()
+        elif self._failures:
             raise self._nobody(decision)
-        self.stop.wait(min(left, LOOK_AGAIN_SECONDS))
+        elif any(isinstance(each, NoTurn) for each in self._left_out.values()):
+            self._forget()  # its next turn may come
+        elif self._lacks_money() and (wallet.underway or wallet.settled != self._short_at):
+            self.stop.wait(MONEY_SECONDS)
+            self._forget()
+        elif self._backend.too_dear() and (wallet.held or wallet.settled != self._settled):
+            self.stop.wait(LOOK_AGAIN_SECONDS)
+        else:
+            raise self._nobody(decision)
 
-    def _patient(self, chosen: Candidate) -> bool:
-        """Whether an own model waits for a replica: where it has none and is chosen all the same, or nobody else may have the item."""
-        if not chosen.own or not self._backend.own[chosen.name].ready():
-            return True
-        return not (self._may_leave and self._backend.clouds)
+    def _lacks_money(self) -> bool:
+        """Whether a Provider was left out since it had none."""
+        return any(isinstance(each, BudgetSpent) for each in self._left_out.values())
 
-    @property
-    def _may_leave(self) -> bool:
-        """Whether the class lets an item leave an own model that has no replica."""
-        fallback = self._backend.fallback
-        return fallback.unavailable or fallback.wake_seconds is not None or CapacityQueued.reason in fallback.failures
+    def _forget(self) -> None:
+        """Has those looked at again that were left out."""
+        self._left_out.clear()
+        self._left_out_at = time.monotonic()
 
     @property
     def _out(self) -> frozenset[str]:
         return frozenset(self._failures) | frozenset(self._left_out)
 
-    def _failed(self, chosen: Candidate, error: EaselError) -> None:
+    def _leave_out(self, chosen: Candidate, error: EaselError) -> None:
+        self._left_out[chosen.name] = error
+        self._left_out_at = time.monotonic()
+
+    def _failed(self, chosen: Candidate, error: EaselError, seconds: float) -> None:
         """Returns when another backend may have the item, or the same one later; raises the error when none may."""
-        late = time.monotonic() >= self._deadline
         match error:
             case BudgetSpent():
-                self._left_out[chosen.name] = str(error)
+                self._short_at = self._settled
+                self._leave_out(chosen, error)
             case PaidBlock():
                 raise error  # another would be paid for the same item
-            case LedgerAway() if not late:
-                self.stop.wait(LOOK_AGAIN_SECONDS)  # says nothing of the Provider
-            case Throttled() if not late and not chosen.own:
+            case LedgerAway() if not self._late:
+                self._waited += seconds
+                self._pause(LOOK_AGAIN_SECONDS)  # says nothing of the Provider
+            case NoTurn():
+                # No failure of the item either: it waits on, unless somebody else may have it.
+                if self._goes_on(error, chosen, self._next(error, chosen)):
+                    self._leave_out(chosen, error)
+            case Throttled() if not self._late and not chosen.own:
                 pass  # no failure of the model: its breaker knows for how long it is left alone
-            case CapacityQueued() if chosen.own and not late:
+            case CapacityQueued() if chosen.own and not self._late:
                 # Its last replica is gone: no failure of the item, which may go elsewhere if the class says so.
                 if error.reason in self._backend.fallback.failures:
-                    self._left_out[chosen.name] = error.what
-                self.stop.wait(0.1)
+                    self._leave_out(chosen, error)
+                self._waited += seconds
+                self._pause(0.1)
             case _:
-                self._failures[chosen.name] = error
-                if not self._goes_on(error):
-                    raise error
-                _log.warning("item %s: %s failed: %s; another may have it", self.request.id, chosen.name, error.reason)
+                self._tries_again_or_leaves(chosen, error)
 
-    def _goes_on(self, error: EaselError) -> bool:
+    def _tries_again_or_leaves(self, chosen: Candidate, error: EaselError) -> None:
+        after = self._next(error, chosen)
+        if error.retryable and not self._late and (own := self._away(after)) is not None:
+            # The Provider may be well the next time, and the own model there: the item goes to whoever can make it first.
+            self._tries += 1
+            until = time.monotonic() + min(2.0 ** (self._tries - 1), LONGEST_PAUSE_SECONDS)
+            while (left := until - time.monotonic()) > 0 and not (self.ended or own.ready()):
+                self._pause(left)
+            return
+        self._failures[chosen.name] = error
+        if not self._goes_on(error, chosen, after):
+            raise error
+        _log.warning("item %s: %s failed: %s; another may have it", self.request.id, chosen.name, error.reason)
+
+    def _next(self, error: EaselError, failed: Candidate) -> Candidate | None:
+        """Who would have the item after this error; None where the class lets it go nowhere, or nobody is there."""
         if error.reason not in self._backend.fallback.failures:
-            return False
-        after = self._backend.decide(self._failures, self._left_out).chosen
-        return (after is not None and after.name not in self._failures) or self._backend.rest(self._out) is not None
+            return None
+        after = self._backend.decide(self._failures | {failed.name: error}, self._left_out).chosen
+        return None if after is None or after.name in (failed.name, *self._failures) else after
+
+    def _away(self, after: Candidate | None) -> OwnModel | None:
+        """It, if it is an own model without a replica."""
+        own = self._backend.own[after.name] if after is not None and after.own else None
+        return None if own is None or own.ready() else own
+
+    def _goes_on(self, error: EaselError, failed: Candidate, after: Candidate | None) -> bool:
+        """Whether another backend may have the item; an own model that is away is none for what may be tried again where it was."""
+        if after is not None:
+            return not error.retryable or self._away(after) is None
+        may_leave = error.reason in self._backend.fallback.failures
+        return may_leave and self._backend.rest(self._out | {failed.name}) is not None
 
     def _nobody(self, decision: Decision) -> EaselError:
         """Why no backend may make the item now."""
         if self._failures:
             return list(self._failures.values())[-1]
-        told = "; ".join(f"{each.name}: {each.reason}" for each in (*decision.skipped, *self._backend.plan.refused))
+        told = "; ".join(
+            f"{name}: {reason}" for name, reason in {**decision.skipped, **self._backend.plan.refused}.items()
+        )
         if (mend := self._backend.to_mend()) is not None:
             return mend
         if not self._backend.plan.candidates:
             return Unsupported("no backend of the class can make it", where="spec.generationClassName", found=told)
-        if any("spent" in why for why in self._left_out.values()) or any(
-            "of the budget" in each.reason for each in decision.skipped
-        ):
+        if self._lacks_money() or self._backend.too_dear():
             return BudgetSpent("no backend of the class may make it", where="spec.budget", found=told)
         return CapacityQueued("no backend of the class may make it now", found=told)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -15,32 +16,50 @@ from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import TERMINAL, GenerationJob
 from easel_api.provider import Account as LedgerAccount
 from easel_api.provider import Provider
-from easel_inference.artifacts.manifest import ManifestItem
-from easel_inference.backends.base import Setup
+from easel_api.tasks import TAKES
+from easel_inference.artifacts.manifest import ItemState, ManifestItem
+from easel_inference.backends.base import Indexer, Setup
 from easel_inference.backends.families import client_of
-from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings
-from easel_inference.routing.classes import Account, account_of, allowed_by, backends_of, fallback_of, request_of
+from easel_inference.backends.replicas import ReplicaSet
+from easel_inference.routing.classes import (
+    Account,
+    account_of,
+    allowed_by,
+    backends_of,
+    budget_of,
+    fallback_of,
+    request_of,
+)
 from easel_inference.routing.plan import Candidate, Plan, plan
 from easel_inference.routing.request import Resolved
 
 from .access import Api, JobAccess
+from .insights import Indexing, is_looked_at
 from .purses import ProviderName, Purse, read_provider
 from .routed import Cloud, Outstanding, OwnModel, RoutedBackend
 from .settings import Settings
-from .wallet import Wallet
+from .wallet import Wallet, provider_of
 from .worker import Worker
 
-PATIENT = ReplicaSettings(patience_seconds=float("inf"))
-"""A class without a fallback has its own model waited for, whatever it takes; one with a fallback says when not."""
+SAYS_SECONDS = 5.0
+"""How long the operator may take to say that a job has ended."""
 AUTHORITY = "ca.crt"
 """Key of a Provider's Secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Who makes the items of a job, and who looks at its clips behind that."""
+
+    backend: RoutedBackend
+    insights: Indexing
 
 
 @contextlib.contextmanager
 def routed(
     worker: Worker, missing: int, found: GenerationJob, api: Api, settings: Settings, stop: threading.Event
-) -> Iterator[RoutedBackend]:
-    """The backend of a job of a class."""
+) -> Iterator[Routes]:
+    """The backend of a job of a class, and its indexers."""
     endpoint, secrets, spec = settings.endpoint, settings.providers, settings.generation_class
     if spec is None:
         raise EnvironmentFault("this variable is not set", where="EASEL_CLASS", fix="The operator sets it")
@@ -60,9 +79,10 @@ def routed(
     }
     request = request_of(found.spec, max(len(item.request.prompt) for item in worker.items))
     backends = backends_of(spec, own, accounts, namespace)
-    made = plan(request, backends, spec.policy, today(), allowed_by(spec.allow))
+    budget = budget_of(found.spec, spec)
+    made = plan(request, backends, spec.policy, api.today(), allowed_by(spec.allow, budgeted=budget is not None))
     out = {item: _outstanding(record) for item, record in worker.outstanding.items()}
-    paid = _paid_before(worker)
+    paid, looked_at = _paid_before(worker), _taken_for_insights(worker)
     clouds = {
         each.name: _cloud(each, providers, secrets)
         for each in (*made.candidates, *_candidates(out.values(), providers))
@@ -70,28 +90,33 @@ def routed(
     }
     with contextlib.ExitStack() as stack:
         purses = {
-            each: _purse(api, found, each, providers[each], paid, out.values(), stop)
+            each: _purse(api, found, each, providers[each], paid, _taken(each, out.values(), looked_at), stop)
             for each in {cloud.provider for cloud in clouds.values()}
         }
         for purse in purses.values():
             stack.enter_context(purse)
-        budget = found.spec.budget.max if found.spec.budget else spec.defaults.budget
-        taken = sum((call.price for call in out.values()), sum(paid.values(), Decimal(0)))
+        known = (*(call.price for call in out.values() if not call.settled), *paid.values(), *looked_at.values())
+        wallet = Wallet(budget, sum(known, Decimal(0)), purses, sum(not call.settled for call in out.values()))
         backend = RoutedBackend(
             plan=made,
             fallback=fallback_of(spec),
             own=_own(stack, endpoint, made),
             clouds=clouds,
-            wallet=Wallet(budget, taken, purses),
+            wallet=wallet,
             items=missing,
             ended=worker.ended,
             job=found.metadata.uid,
             outstanding=out,
         )
+        indexers = {
+            each: _indexer(each, providers[each], secrets)
+            for each in purses
+            if TAKES[found.spec.task].video and providers[each].spec.video_indexer
+        }
         try:
-            yield backend
+            yield Routes(backend, worker.insights(wallet, indexers, stop))
         finally:
-            if stop.is_set() and is_over(JobAccess(api, settings.job)):
+            if stop.is_set() and is_over(JobAccess(api, settings.job), timed=found.spec.deadline_seconds is not None):
                 backend.call_off()
 
 
@@ -100,11 +125,6 @@ def _mounted(provider: Provider, folder: Path) -> Account | str:
     if provider.spec.credentials.secret_ref is None or folder.is_dir():
         return account_of(provider.spec)
     return "it was not ready when the worker was made"
-
-
-def today() -> date:
-    """In UTC, as windows of spend are."""
-    return datetime.now(UTC).date()
 
 
 def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str, Provider | str]:
@@ -124,7 +144,8 @@ def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str,
 
 
 def _outstanding(record: ManifestItem) -> Outstanding:
-    return Outstanding(record.backend, record.remote or "", Decimal(record.cost or 0))
+    settled = record.state is ItemState.STORING
+    return Outstanding(record.backend, record.remote or "", Decimal(record.cost or 0), settled)
 
 
 def _candidates(out: Iterable[Outstanding], providers: Mapping[str, Provider]) -> Iterator[Candidate]:
@@ -135,30 +156,52 @@ def _candidates(out: Iterable[Outstanding], providers: Mapping[str, Provider]) -
             yield Candidate(call.backend, own=False, resolved=Resolved(), price=call.price)
 
 
-def is_over(access: JobAccess) -> bool:
-    """Whether nobody will go on with the job: it is gone, cancelled, or has ended."""
-    try:
-        job = access.read()
-    except NotFound:
-        return True
-    except EaselError:
-        return False
-    return job.spec.cancel or job.metadata.deletion_timestamp is not None or job.status.phase in TERMINAL
+def is_over(access: JobAccess, *, timed: bool) -> bool:
+    """Whether nobody will go on with the job: it is gone, cancelled, or has ended.
 
-
-def _provider_of(backend: str) -> str:
-    """`bedrock-west` of `bedrock-west/stability.stable-image-core-v1:1`, `west.platform` of one of another namespace."""
-    return backend.partition("/")[0]
+    A job that is `timed` may be stopped for its time, and the operator says so a moment later.
+    """
+    until = time.monotonic() + (SAYS_SECONDS if timed else 0)
+    while True:
+        try:
+            job = access.read()
+        except NotFound:
+            return True
+        except EaselError:
+            return False
+        if job.spec.cancel or job.metadata.deletion_timestamp is not None or job.status.phase in TERMINAL:
+            return True
+        if time.monotonic() >= until:
+            return False
+        threading.Event().wait(0.5)
 
 
 def _paid_before(worker: Worker) -> dict[str, Decimal]:
     """What the job has paid so far, by Provider, as its manifest says."""
     paid: dict[str, Decimal] = {}
     for record in worker.ledger.records() if worker.ledger.continues else ():
-        if record.cost is not None and record.id not in worker.outstanding:
-            name = _provider_of(record.backend)
+        name, insights = provider_of(record.backend), record.insights
+        called = worker.outstanding.get(record.id)
+        if record.cost is not None and (called is None or called.state is ItemState.STORING):
             paid[name] = paid.get(name, Decimal(0)) + Decimal(record.cost or 0)
+        if insights is not None and not is_looked_at(record):
+            paid[name] = paid.get(name, Decimal(0)) + Decimal(insights.cost)
     return paid
+
+
+def _taken_for_insights(worker: Worker) -> dict[str, Decimal]:
+    """What the job has taken for clips that are still looked at, by Provider."""
+    taken: dict[str, Decimal] = {}
+    for record in worker.ledger.records() if worker.ledger.continues else ():
+        if record.insights is not None and is_looked_at(record):
+            name = provider_of(record.backend)
+            taken[name] = taken.get(name, Decimal(0)) + Decimal(record.insights.cost)
+    return taken
+
+
+def _taken(name: str, out: Iterable[Outstanding], looked_at: Mapping[str, Decimal]) -> Decimal:
+    calls = (call.price for call in out if provider_of(call.backend) == name and not call.settled)
+    return sum(calls, looked_at.get(name, Decimal(0)))
 
 
 def _purse(
@@ -167,15 +210,14 @@ def _purse(
     name: str,
     provider: Provider,
     paid: Mapping[str, Decimal],
-    out: Iterable[Outstanding],
+    out: Decimal,
     stop: threading.Event,
 ) -> Purse:
     namespace = found.metadata.namespace or ""
     holder = LedgerAccount(holder=found.metadata.uid, job=f"{namespace}/{found.metadata.name}")
     home = ProviderName(provider.metadata.namespace or namespace, provider.metadata.name)
-    purse = Purse(api, home, holder, today, stop)
-    taken = sum((call.price for call in out if _provider_of(call.backend) == name), Decimal(0))
-    purse.recover(paid.get(name, Decimal(0)), taken)
+    purse = Purse(api, home, holder, api.today, stop)
+    purse.recover(paid.get(name, Decimal(0)), out)
     return purse
 
 
@@ -186,17 +228,25 @@ def _own(stack: contextlib.ExitStack, endpoint: str, made: Plan) -> dict[str, Ow
     # Imported here: a job that goes to a provider alone needs no gRPC.
     from easel_inference.backends.triton import TritonBackend
 
-    replicas = stack.enter_context(ReplicaSet(endpoint, PATIENT))
-    return {
-        name: OwnModel(TritonBackend(replicas, name), TritonBackend(replicas, name, waits=False), replicas.serves)
-        for name in names
-    }
+    replicas = stack.enter_context(ReplicaSet(endpoint))
+    return {name: OwnModel(TritonBackend(replicas, name, waits=False), replicas.serves) for name in names}
 
 
 def _cloud(candidate: Candidate, providers: Mapping[str, Provider], secrets: Path) -> Cloud:
     provider, _, model = candidate.name.partition("/")
-    spec, folder = providers[provider].spec, secrets / provider
+    setup = _setup(candidate.name, providers[provider], model, candidate.resolved, secrets / provider)
+    limits = providers[provider].spec.limits
+    return Cloud(provider, partial(client_of, setup), limits.max_concurrent, limits.requests_per_minute)
+
+
+def _indexer(name: str, provider: Provider, secrets: Path) -> Indexer:
+    # Imported here: a job without clips that are looked at needs none of it.
+    from easel_inference.backends.video_indexer import client
+
+    setup = _setup(name, provider, provider.spec.offers[0].model, Resolved(), secrets / name)
+    return client(setup)
+
+
+def _setup(name: str, provider: Provider, model: str, resolved: Resolved, folder: Path) -> Setup:
     authority = folder / AUTHORITY
-    trusted = str(authority) if authority.is_file() else None
-    setup = Setup(candidate.name, spec, model, candidate.resolved, folder, trusted)
-    return Cloud(provider, partial(client_of, setup), spec.limits.max_concurrent, spec.limits.requests_per_minute)
+    return Setup(name, provider.spec, model, resolved, folder, str(authority) if authority.is_file() else None)

@@ -7,9 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from easel_api.errors import CapacityQueued
+
 from .wallet import Share
 
 LOOK_AGAIN_SECONDS = 0.5
+
+
+class NoTurn(CapacityQueued):
+    """Other calls leave none for this one; never leaves `jobs`."""
 
 
 class Turns:
@@ -23,11 +29,21 @@ class Turns:
         self._next = 0.0
 
     @contextlib.contextmanager
-    def one(self, check: Callable[[], None]) -> Iterator[None]:
-        """Blocks until a call may be made, which the block makes; `check` raises when it is of no use to wait on."""
-        self._begin(check)
+    def one(self, check: Callable[[], None], patience_seconds: float) -> Iterator[None]:
+        """Blocks until a call may be made, which the block makes.
+
+        Raises `NoTurn` when none came for so long; `check` raises when it is of no use to wait on.
+        """
+        until = time.monotonic() + patience_seconds
+
+        def look() -> None:
+            check()
+            if time.monotonic() >= until:
+                raise NoTurn("other calls leave no turn for this one", found=f"{patience_seconds:.0f} s")
+
+        self._begin(look)
         try:
-            self._pace(check)
+            self._pace(look)
             check()
             yield
         finally:
@@ -49,10 +65,12 @@ class Turns:
         if self._per_minute is None:
             return
         every = 60.0 * self._share().of / self._per_minute
-        with self._free:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + every
-        while (left := turn - time.monotonic()) > 0:
+        # No turn is taken ahead of its time: whoever gives up would leave it unused.
+        while True:
             with self._free:
-                self._free.wait(min(left, LOOK_AGAIN_SECONDS))
+                now = time.monotonic()
+                if now >= self._next:
+                    self._next = now + every
+                    return
+                self._free.wait(min(self._next - now, LOOK_AGAIN_SECONDS))
             check()

@@ -17,6 +17,11 @@ BILLED = frozenset({AmbiguousSubmit.reason, BilledBadOutput.reason})
 NONE = Decimal(0)
 
 
+def provider_of(backend: str) -> str:
+    """`bedrock-west` of `bedrock-west/stability.stable-image-core-v1:1`, `west.platform` of one of another namespace."""
+    return backend.partition("/")[0]
+
+
 class LedgerAway(Transient):
     """The API server keeps the ledger, and is away; never leaves `jobs`."""
 
@@ -60,10 +65,16 @@ class Money(Protocol):
 class Wallet:
     """What a job may pay in all, and to whom. The purses are those of its Providers. Safe for many threads."""
 
-    def __init__(self, budget: Decimal | None, spent: Decimal, purses: Mapping[str, Money]) -> None:
-        """`spent` is what an earlier worker of the job has paid, or has taken for calls that are still out."""
+    def __init__(self, budget: Decimal | None, spent: Decimal, purses: Mapping[str, Money], out: int = 0) -> None:
+        """`spent` is what an earlier worker of the job has paid, or has taken for calls that are still `out`."""
         self._budget, self._spent, self.purses = budget, spent, purses
         self._lock = threading.Lock()
+        self.held = out
+        """Sums that are taken, or about to be, and may come back in part."""
+        self.underway = out
+        """Calls among them."""
+        self.settled = 0
+        """How many calls have ended, which may have left money."""
 
     def left(self) -> Decimal | None:
         """What is left of the job's budget; None: it has none."""
@@ -78,18 +89,23 @@ class Wallet:
                     "the job's budget is spent", where="spec.budget.max", found=f"{self._spent} of {self._budget}"
                 )
             self._spent += price
+            self.held += 1
         try:
             self.purses[provider].take(price, more)
         except BaseException:
             with self._lock:
                 self._spent -= price
+                self.held -= 1
             raise
+        with self._lock:
+            self.underway += 1
 
     def settle(self, provider: str, price: Decimal, cost: Decimal) -> None:
         """The call has ended."""
         self.purses[provider].settle(price, cost)
         with self._lock:
             self._spent += cost - price
+            self.held, self.underway, self.settled = self.held - 1, self.underway - 1, self.settled + 1
 
     def called(self, provider: str, price: Decimal, call: Callable[[], Result], on_event: OnEvent) -> Result:
         """What a call gives for which `price` was taken, settled by how it ends; one that is still out is not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,15 +18,17 @@ from easel_api.generationjob import FailurePolicy, GenerationJobSpec
 from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import InputDigests, ItemState, Manifest, ManifestItem
 from easel_inference.artifacts.stores import Store, read_back, sha256_of
-from easel_inference.backends.base import Backend
+from easel_inference.backends.base import Backend, Indexer
 from easel_inference.backends.replicas import ReplicaSet
 from easel_inference.generation import Inputs
 
 from .attempts import JobFault, Maker, Place, Retry
 from .inputs import Sources, load
+from .insights import Indexing, is_looked_at
 from .items import Item, expand, spec_hash
 from .ledger import Ledger
 from .progress import LastFailure, StoredResult, Tally
+from .wallet import Wallet
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +98,11 @@ class Worker:
                 record.id for record, found in zip(recorded, pool.map(self._is_there, recorded), strict=True) if found
             }
         self._adopt(record for record in recorded if record.id in there)
-        self.outstanding = {record.id: record for record in recorded if record.id not in there and self._is_out(record)}
+        self.outstanding = {
+            record.id: record
+            for record in recorded
+            if record.id not in there and self._is_out(record) and self.ledger.continues
+        }
         lost = {record.id for record in recorded if _is_final(record)} - there - self.outstanding.keys()
         kept = there | lost | self.outstanding.keys()
         self.ledger.forget(record.id for record in self.ledger.records() if record.id not in kept)
@@ -141,6 +147,11 @@ class Worker:
         finally:
             self._flush(stop)
         return self.outcome(stop)
+
+    def insights(self, wallet: Wallet, indexers: Mapping[str, Indexer], stop: threading.Event) -> Indexing:
+        """What looks at the clips that are there."""
+        job = self.job
+        return Indexing(job.uid, job.folder, self._store, self.ledger, self.tally, wallet, indexers, stop)
 
     def _make_all(self, missing: tuple[Item, ...], maker: Maker) -> None:
         queue = _Queue(missing)
@@ -201,8 +212,15 @@ class Worker:
             raise Cancelled("the job was stopped before its end", fix="Start it again: finished items are kept")
         return Outcome(end.succeeded, end.failed, self.ledger.uri)
 
+    @property
+    def calls_out(self) -> bool:
+        """Whether a provider still works at something of this job that the next worker can ask for."""
+        return any(self._is_out(record) or is_looked_at(record) for record in self.ledger.records())
+
     def _is_out(self, record: ManifestItem) -> bool:
-        return bool(record.remote) and record.state is ItemState.SUBMITTED and self.ledger.continues
+        """Whether a provider may still be asked for it: its handle is known, and no object of it is there."""
+        under_way = record.state in (ItemState.SUBMITTED, ItemState.STORING)
+        return bool(record.remote) and under_way
 
     def _is_there(self, record: ManifestItem) -> bool:
         """Whether an earlier worker stored this item, with the very bytes it recorded."""
@@ -213,9 +231,11 @@ class Worker:
 
     def _adopt(self, records: Iterable[ManifestItem]) -> None:
         for record in records:
-            self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED}))
+            self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED, "remote": None}))
             if record.cost is not None and self.ledger.continues:
                 self.tally.paid(record.id, Decimal(record.cost or 0))
+            if record.insights is not None and self.ledger.continues:
+                self.tally.paid(keys.insights("", record.id), Decimal(record.insights.cost))
             if record.delivered is not None:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered))
 

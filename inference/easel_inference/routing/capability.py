@@ -10,9 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from easel_api.offers import FreeSize, Offer
+from easel_api.offers import FreeSize, Honours, Offer
+from easel_api.tasks import TAKES
 
 from .request import Loss, Request, Resolved
+
+CLIPS = "mp4"
+"""The encoding of every provider's clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +30,21 @@ class Unfit:
 def fit(offer: Offer, request: Request) -> Resolved | Unfit:
     """What the offer would be asked for, or the first thing that it cannot do."""
     if request.task not in offer.tasks:
-        return Unfit("task", f"does {', '.join(offer.tasks) or 'nothing any more'}")
-    if offer.max_prompt_characters is not None and request.prompt_characters > offer.max_prompt_characters:
+        return Unfit("task", f"does {', '.join(offer.tasks) or 'nothing'}")
+    if offer.max_prompt_characters and request.prompt_characters > offer.max_prompt_characters:
         return Unfit(
             "prompts", f"takes {offer.max_prompt_characters} characters, and it has {request.prompt_characters}"
         )
+    if offer.needs_prompt and not request.prompt_characters:
+        return Unfit("prompts", "needs one, and the job has none")
+    if TAKES[request.task].video and request.encoding not in ("", CLIPS):
+        # No provider gives another, and a worker carries no video library that could make one of it.
+        return Unfit("output.format", f"makes {CLIPS}, and {request.encoding} was asked for")
     unknown = sorted(request.set_parameters - set(offer.honours))
     losses = [Loss(parameter.value, "as the job says", "") for parameter in unknown]
+    losses += _unread(offer, request)
+    scale, lost = _scale(offer, request)
+    losses += lost
     sized = _sized(offer, request)
     if isinstance(sized, Unfit):
         return sized
@@ -41,10 +53,25 @@ def fit(offer: Offer, request: Request) -> Resolved | Unfit:
     losses += lost
     if losses and not request.adapts:
         return Unfit(losses[0].field, _words(losses[0], offer))
-    return Resolved(sized.size, sized.aspect_ratio, sized.tier, seconds, tuple(losses))
+    return Resolved(sized.size, sized.aspect_ratio, sized.tier, seconds, scale, tuple(losses))
+
+
+def _unread(offer: Offer, request: Request) -> list[Loss]:
+    unread = offer.max_prompt_characters == 0 and request.prompt_characters
+    return [Loss("prompts", "as the job says", "")] if unread else []
+
+
+def _scale(offer: Offer, request: Request) -> tuple[int | None, list[Loss]]:
+    wanted, scales = request.scale, offer.sizes.scales
+    if wanted is None or Honours.SCALE not in offer.honours or not scales:
+        return None, []
+    nearest = min(scales, key=lambda each: abs(each - wanted))
+    return nearest, [] if nearest == wanted else [Loss("scale", f"{wanted} times the sides", f"{nearest} times")]
 
 
 def _words(loss: Loss, offer: Offer) -> str:
+    if loss.field == "prompts":
+        return "reads none"
     if not loss.resolved:
         return "knows no such parameter"
     if loss.field == "seconds":

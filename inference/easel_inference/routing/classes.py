@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from easel_api.errors import ERRORS, AmbiguousSubmit, BilledBadOutput, Cancelled, ContentBlocked, InvalidInput
 from easel_api.generationclass import Allow, ClassBackend, GenerationClassSpec, OnBlocked, When
 from easel_api.generationjob import GenerationJobSpec, OnUnsupported
-from easel_api.offers import Honours, Offer
+from easel_api.offers import Honours, Offer, why_unknown
 from easel_api.provider import ProviderSpec
 from easel_inference.catalog.merging import keeps_of, offer_of
 
@@ -25,7 +26,6 @@ class Account:
     """A Provider as a choice sees it."""
 
     spec: ProviderSpec
-    keeps: str
     offers: Mapping[str, Offer | None]
     """By model; None: nobody knows what it does."""
 
@@ -33,7 +33,7 @@ class Account:
 def account_of(spec: ProviderSpec) -> Account:
     """A Provider as a choice sees it."""
     offers = {offer.model: offer_of(spec, offer.model) for offer in spec.offers}
-    return Account(spec, keeps_of(spec).value, offers)
+    return Account(spec, offers)
 
 
 def request_of(spec: GenerationJobSpec, longest_prompt: int) -> Request:
@@ -45,9 +45,11 @@ def request_of(spec: GenerationJobSpec, longest_prompt: int) -> Request:
         width=parameters.width,
         height=parameters.height,
         seconds=seconds,
+        scale=parameters.scale,
         set_parameters=_set(spec),
         prompt_characters=longest_prompt,
         quality=spec.quality,
+        encoding=spec.resolved_format(),
         adapts=spec.on_unsupported is OnUnsupported.ADAPT,
     )
 
@@ -94,7 +96,11 @@ def backends_of(
 
     `own` has for each ModelDeployment why it cannot, empty when it can.
     """
-    return [backend for entry in spec.backends for backend in _backends(entry, own, accounts, namespace)]
+    return [
+        replace(backend, entry=number)
+        for number, entry in enumerate(spec.backends)
+        for backend in _backends(entry, own, accounts, namespace)
+    ]
 
 
 def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Accounts, namespace: str) -> Iterable[Backend]:
@@ -111,24 +117,32 @@ def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Accounts, n
         return
     for model in entry.models or [each.model for each in account.spec.offers]:
         said = next((each for each in account.spec.offers if each.model == model), None)
+        offer = account.offers.get(model)
         yield Backend(
             f"{provider}/{model}",
             provider=provider,
+            refusal=f"{model} {why_unknown(account.spec.family)}" if said and offer is None else "",
             region=account.spec.region or "",
-            retention=account.keeps,
-            offer=account.offers.get(model),
+            retention=keeps_of(account.spec, model).value,
+            offer=offer,
             quality=said.quality if said else 0,
             limited=account.spec.spend.limited,
             weight=entry.weight,
         )
 
 
-def allowed_by(allow: Allow) -> Allowed:
-    """What a class lets its jobs go to."""
+def budget_of(job: GenerationJobSpec, spec: GenerationClassSpec) -> Decimal | None:
+    """What the job may spend, in US dollars: its own word before the class's. None: there is no limit."""
+    return job.budget.max if job.budget else spec.defaults.budget
+
+
+def allowed_by(allow: Allow, *, budgeted: bool = False) -> Allowed:
+    """What a class lets a job go to that has a budget or none."""
     return Allowed(
         regions=frozenset(allow.regions) if allow.regions else None,
         retention=frozenset(keeps.value for keeps in allow.keeps) if allow.keeps else None,
         unknown_price=allow.unknown_price,
+        budgeted=budgeted,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import inf
 
 from easel_api.errors import ERRORS, AmbiguousSubmit, Cancelled
 from easel_api.generationclass import Policy
 
 from .breaker import CLOSED, Breaker
-from .plan import Candidate, Plan, Refused
+from .plan import Candidate, Plan, Reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class Decision:
     """Who makes the item, or why nobody may at this moment."""
 
     chosen: Candidate | None
-    skipped: tuple[Refused, ...]
-    """Those before it in the order, with the reason; all of them when there is none."""
+    skipped: Reasons
+    """Those before it in the order; all of them when there is none."""
 
 
 NOWHERE = frozenset({AmbiguousSubmit.reason, Cancelled.reason})
@@ -76,10 +77,10 @@ def decide(
     An item that failed for good is made nowhere, unless the class names its reason; what may be tried again is.
     """
     if ended := next(_ended(known, fallback), None):
-        return Decision(
-            None, (ended, *(Refused(each.name, "the item has failed for good") for each in plan.candidates))
-        )
-    skipped: list[Refused] = []
+        failed_at, reason = ended
+        others = (each.name for each in plan.candidates if each.name != failed_at)
+        return Decision(None, {failed_at: reason, **dict.fromkeys(others, "the item has failed for good")})
+    skipped: dict[str, str] = {}
     waited_for: Candidate | None = None
     open_: list[Candidate] = []
     # What no order needs is not looked at: this runs for each item.
@@ -92,19 +93,20 @@ def decide(
             if first_counts:
                 break
         else:
-            skipped.append(Refused(candidate.name, obstacle))
+            skipped[candidate.name] = obstacle
             if candidate.own and waited_for is None and not state.failure:
                 waited_for = candidate
     if not open_ and waited_for:
         # Nobody is there to go to instead: neither a spent budget nor a provider that rests stops the team's own models.
-        return Decision(waited_for, tuple(each for each in skipped if each.name != waited_for.name))
-    return Decision(_taken(plan, open_, known, dice), tuple(skipped))
+        del skipped[waited_for.name]
+        return Decision(waited_for, skipped)
+    return Decision(_taken(plan, open_, known, dice), skipped)
 
 
-def _ended(known: Mapping[str, Now], fallback: Fallback) -> Iterator[Refused]:
+def _ended(known: Mapping[str, Now], fallback: Fallback) -> Iterator[tuple[str, str]]:
     for name, state in known.items():
         if state.failure and state.failure not in fallback.failures and not ERRORS[state.failure].retryable:
-            yield Refused(name, f"this item failed there for good: {state.failure}")
+            yield name, f"this item failed there for good: {state.failure}"
 
 
 def _taken(plan: Plan, open_: Sequence[Candidate], known: Mapping[str, Now], dice: float) -> Candidate | None:
@@ -151,7 +153,8 @@ def _passed_over(state: Now, fallback: Fallback) -> str:
                 f"its queue takes {state.wait_seconds:.0f} s, and the class waits for {fallback.queue_wait_seconds:.0f}"
             )
         return ""
-    if fallback.unavailable and state.wait_seconds == float("inf"):
+    # One that nobody wakes is later than any limit, and has no number of seconds to be told.
+    if state.wait_seconds == inf and (fallback.unavailable or fallback.wake_seconds is not None):
         return "it has no replica, and none is on its way"
     if fallback.wake_seconds is not None and state.wait_seconds > fallback.wake_seconds:
         return f"it wakes in {state.wait_seconds:.0f} s, and the class waits for {fallback.wake_seconds:.0f}"

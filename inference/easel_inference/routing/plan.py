@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -24,6 +25,8 @@ class Allowed:
     retention: frozenset[str] | None = None
     """Names of what a provider may keep."""
     unknown_price: bool = False
+    budgeted: bool = False
+    """Whether the job has a budget, which a price that nobody knows would pass by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Backend:
     """As the platform declares it, or as it was measured; more is better."""
     weight: float = 0.0
     """Share of the requests that go to it, relative to the other weights; with none, the order decides."""
+    entry: int | None = None
+    """Backends of one entry of the class have its weight together; None: it is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,8 @@ class Candidate:
     weight: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A backend that is not taken, and why, for a person."""
-
-    name: str
-    reason: str
+Reasons = Mapping[str, str]
+"""Why backends are not taken, for a person, by their names; in the order in which they were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Plan:
     policy: Policy
     candidates: tuple[Candidate, ...]
     """In the order of the policy, as far as it does not depend on the moment."""
-    refused: tuple[Refused, ...]
+    refused: Reasons
 
 
 def plan(
@@ -85,16 +86,29 @@ def plan(
 ) -> Plan:
     """Every backend is either a candidate or refused with a reason."""
     candidates: list[tuple[Backend, Candidate]] = []
-    refused: list[Refused] = []
+    refused: dict[str, str] = {}
     for backend in backends:
         found = _judged(backend, request, allowed or Allowed(), today)
         if isinstance(found, Candidate):
             candidates.append((backend, found))
         else:
-            refused.append(Refused(backend.name, found))
+            refused[backend.name] = found
+    candidates = _weighed(candidates)
     if key := _KEYS.get(policy):
         candidates.sort(key=lambda each: key(*each))  # stable: what is alike stays in the order of the class
-    return Plan(policy, tuple(candidate for _, candidate in candidates), tuple(refused))
+    return Plan(policy, tuple(candidate for _, candidate in candidates), refused)
+
+
+def _weighed(candidates: list[tuple[Backend, Candidate]]) -> list[tuple[Backend, Candidate]]:
+    """With the weight of each entry divided among those of its backends that can make the request."""
+    together = Counter(backend.entry for backend, _ in candidates)
+    return [
+        (
+            backend,
+            replace(candidate, weight=candidate.weight / (1 if backend.entry is None else together[backend.entry])),
+        )
+        for backend, candidate in candidates
+    ]
 
 
 _KEYS: dict[Policy, Callable[[Backend, Candidate], Decimal | float]] = {
@@ -123,19 +137,28 @@ def _judged(backend: Backend, request: Request, allowed: Allowed, today: date) -
     if isinstance(resolved, Unfit):
         return f"{resolved.field}: {resolved.message}"
     price = estimate(backend.offer, request, resolved)
-    if price is None and not allowed.unknown_price:
-        return "its price is unknown, and the class allows none that is"
-    if price is None and backend.limited:
-        return "its price is unknown, and the Provider limits what may be spent"
+    if price is None and (why := _unpriced(backend, allowed)):
+        return f"its price is unknown, and {why}"
     return Candidate(backend.name, own=False, resolved=resolved, price=price, weight=backend.weight)
 
 
+def _unpriced(backend: Backend, allowed: Allowed) -> str:
+    """Why nobody goes where the price is unknown; empty when one may."""
+    if not allowed.unknown_price:
+        return "the class allows none that is"
+    if backend.limited:
+        return "the Provider limits what may be spent"
+    return "the job has a budget" if allowed.budgeted else ""
+
+
 def _outside(backend: Backend, allowed: Allowed) -> str:
+    """By the class's fields: `allow.regions` and `allow.keeps`."""
     for name, value, those in (
         ("provider", backend.provider, allowed.providers),
         ("region", backend.region, allowed.regions),
-        ("retention", backend.retention, allowed.retention),
     ):
         if those is not None and value not in those:
             return f"the class allows no {name} {value or 'that is not known'}"
+    if allowed.retention is not None and backend.retention not in allowed.retention:
+        return f"the class allows no provider that keeps {backend.retention}"
     return ""

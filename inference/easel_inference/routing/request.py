@@ -18,12 +18,16 @@ class Request:
     height: int | None = None
     seconds: float | None = None
     """Length of a clip."""
+    scale: int | None = None
+    """How many times as wide and high an upscaled picture becomes; None: nobody said."""
     set_parameters: frozenset[Honours] = frozenset()
     """Parameters that a person wrote down; defaults bind nobody."""
     prompt_characters: int = 0
     quality: str | None = None
     audio: bool | None = None
     """Whether a clip shall have sound; None: nobody said."""
+    encoding: str = ""
+    """Of the result: `png`, `mp4`; empty: whatever the model makes."""
     adapts: bool = False
     """Whether what cannot be had exactly may be replaced by what comes nearest (`onUnsupported: Adapt`)."""
 
@@ -46,4 +50,6 @@ class Resolved:
     aspect_ratio: str | None = None
     tier: str | None = None
     seconds: int | None = None
+    scale: int | None = None
+    """How many times as wide and high; None: as the job says."""
     losses: tuple[Loss, ...] = ()

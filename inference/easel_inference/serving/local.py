@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -27,6 +28,8 @@ POLL_SECONDS = 0.1
 DRAIN_SECONDS = 1.0
 STOP_SECONDS = 20.0
 HOST = "127.0.0.1"
+LISTENING = range(15_000, 30_000)  # below what Linux lends to connections that go out (32768 on, ip(7))
+_DRAW = random.SystemRandom()
 
 OnProgress = Callable[[float], None]
 
@@ -157,10 +160,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_ports() -> tuple[int, int, int]:
-    """Three ports that nobody listens on; all are held until the last is found, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        first, second, third = (int(each.getsockname()[1]) for each in sockets)
-        return first, second, third
+    """Three ports that nobody listens on.
+
+    None of those that the kernel lends to connections going out: a model loads for minutes before its server listens.
+    """
+    found: set[int] = set()
+    while len(found) < 3:
+        port = _DRAW.choice(LISTENING)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            found.add(port)
+    first, second, third = found
+    return first, second, third

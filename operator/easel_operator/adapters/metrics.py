@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -18,7 +18,7 @@ from easel_operator.ports.metrics import Result
 
 
 class PrometheusMetrics:
-    """Implements `ports.metrics.Metrics`; `namespace` with `deployment` names models, with `provider` Providers, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
+    """Implements `ports.metrics.Metrics`; `namespace` with `deployment` names models, with `provider` Providers, `consumer` is a namespace whose jobs pay one, and `kind`, `result`, `action`, `resource` and `phase` are closed sets."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -96,6 +96,13 @@ class PrometheusMetrics:
             of_window,
             registry=self.registry,
         )
+        self._spent_by = Gauge(
+            "easel_provider_namespace_spend_dollars",
+            "What a Provider was paid of that by the jobs of one namespace.",
+            [*of_provider, "consumer", "window"],
+            registry=self.registry,
+        )
+        self._consumers: dict[Key, set[str]] = {}
         self._limit = Gauge(
             "easel_provider_spend_limit_dollars",
             "What a Provider may be paid in a day or month, where it has a limit.",
@@ -182,6 +189,11 @@ class PrometheusMetrics:
         for name, window in (("day", spending.day), ("month", spending.month)):
             _tell(self._spent, (*labels, name), window.spent)
             _tell(self._limit, (*labels, name), window.limit)
+        self._left(provider, self._consumers.get(provider, set()) - set(spending.namespaces))
+        for consumer, (day, month) in spending.namespaces.items():
+            _tell(self._spent_by, (*labels, consumer, "day"), day)
+            _tell(self._spent_by, (*labels, consumer, "month"), month)
+        self._consumers[provider] = set(spending.namespaces)
         _tell(self._reserved, labels, spending.reserved)
         _tell(self._least, labels, spending.least_price)
         _tell(self._accounts, labels, spending.jobs)
@@ -194,6 +206,13 @@ class PrometheusMetrics:
                 _drop(metric, (*labels, name))
         for metric in (self._reserved, self._least, self._accounts):
             _drop(metric, labels)
+        self._left(provider, self._consumers.pop(provider, set()))
+
+    def _left(self, provider: Key, consumers: Iterable[str]) -> None:
+        """Namespaces that have no row in a Provider's ledger any more."""
+        for consumer in consumers:
+            for name in ("day", "month"):
+                _drop(self._spent_by, (provider.namespace, provider.name, consumer, name))
 
     def jobs(self, phases: Mapping[str, int], longest_wait: float) -> None:
         """GenerationJobs by phase; a phase that nobody is in reads zero, and so does the wait when nobody waits."""

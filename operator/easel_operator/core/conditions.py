@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from easel_api import conditions
 from easel_api.conditions import Condition, ConditionStatus, ConditionType
+from easel_api.errors import shortened
 
 from .decision import timestamp
 
@@ -54,6 +55,15 @@ def settle(said: Iterable[Says], before: list[Condition], generation: int, now: 
     return [_dated(says, before, generation, now) for says in sorted(said, key=lambda says: says.type.value)]
 
 
+def listed(names: Sequence[str], room: int) -> str:
+    """As many of the names as go into that many characters, one at least, and how many more there are: what follows them stays in the message."""
+    shown = 1
+    while shown < len(names) and len(", ".join(names[: shown + 1])) <= room:
+        shown += 1
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" (and {rest} more)" if rest > 0 else "")
+
+
 def _dated(says: Says, before: list[Condition], generation: int, now: datetime) -> Condition:
     old = conditions.find(before, says.type)
     unchanged = old is not None and old.status == says.status and old.last_transition_time
@@ -61,11 +71,7 @@ def _dated(says: Says, before: list[Condition], generation: int, now: datetime) 
         type=says.type.value,
         status=says.status,
         reason=says.reason[:64],
-        message=_cut(says.message),
+        message=shortened(says.message, MAX_MESSAGE),
         last_transition_time=old.last_transition_time if old and unchanged else timestamp(now),
         observed_generation=generation,
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -20,6 +20,9 @@ from .resources import Key
 from .scaling.policy import NO_WORK, Blind, Recommendation, Work
 from .scaling.work import UNMEASURED, Costs
 
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+"""Reason of a batch Job that ran for longer than it may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -263,7 +266,7 @@ class Routes:
     spec: GenerationClassSpec
     providers: tuple[UsableProvider, ...] = ()
     unusable: tuple[str, ...] = ()
-    """Why others of the class cannot be used, for a person."""
+    """Why others of the class cannot be used, for a person, each by its field in the class."""
 
 
 @dataclass(frozen=True, slots=True)

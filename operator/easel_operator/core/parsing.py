@@ -20,7 +20,19 @@ from easel_api.provider import ProviderSpec, ProviderStatus
 
 from . import labels
 from .admission import slots
-from .observed import BatchJob, Candidate, Child, DeploymentCounts, Identity, Memory, Pod, Problem, Termination, Trouble
+from .observed import (
+    DEADLINE_EXCEEDED,
+    BatchJob,
+    Candidate,
+    Child,
+    DeploymentCounts,
+    Identity,
+    Memory,
+    Pod,
+    Problem,
+    Termination,
+    Trouble,
+)
 from .pods import trouble_of
 from .resources import Key
 from .scaling.work import UNMEASURED, Costs
@@ -160,7 +172,11 @@ def batch_job_of(raw: Raw) -> BatchJob:
     """A batch Job."""
     metadata, status = raw["metadata"], raw.get("status", {})
     true = {item["type"]: item for item in status.get("conditions", []) if item["status"] == "True"}
-    failed, ended = true.get("Failed"), true.get("Complete") or true.get("Failed") or {}
+    failed = true.get("Failed")
+    if failed is None and true.get("FailureTarget", {}).get("reason") == DEADLINE_EXCEEDED:
+        # Failed follows when its pods are gone, which wait for calls that were sent; the worker is to know that nobody will.
+        failed = true["FailureTarget"]
+    ended = true.get("Complete") or failed or {}
     return BatchJob(
         uid=metadata.get("uid", ""),
         owner_uid=owner_uid(raw),

@@ -136,25 +136,35 @@ class Cache:
         if resource == NAMESPACES:
             yield from self._sharing()
             yield from self._routed(name)
-        if resource == GENERATION_JOBS and raw.get("spec", {}).get("generationClassName") and self._is_done_with(raw):
-            yield from self._paid(namespace, raw["metadata"].get("uid", ""))
+        yield from self._done_with(resource, raw)
 
     def _sharing(self) -> Iterator[Key]:
         """Providers that other namespaces may use."""
         for namespace, found in self._objects[PROVIDERS].items():
             yield from (Key(PROVIDERS.kind, namespace, name) for name, entry in found.items() if _is_shared(entry.raw))
 
-    def _paid(self, namespace: str, holder: str) -> Iterator[Key]:
-        """Providers of a job's namespace, and those of others whose ledger knows it."""
+    def _paid(self, namespace: str, job: str) -> Iterator[Key]:
+        """Providers whose ledger has an account of a job; an account that says no job is of the Provider's own namespace."""
         for home, found in self._objects[PROVIDERS].items():
+            said = {f"{namespace}/{job}", *([""] if home == namespace else [])}
             for name, entry in found.items():
                 accounts = ((entry.raw.get("status") or {}).get("spend") or {}).get("accounts", [])
-                if home == namespace or any(account["holder"] == holder for account in accounts):
+                if any(account.get("job", "") in said for account in accounts):
                     yield Key(PROVIDERS.kind, home, name)
 
-    def _is_done_with(self, job: Raw) -> bool:
-        """Whether its accounts may be closed: it has ended, or is gone."""
-        return is_over(job) or self.entry(GENERATION_JOBS, *_name(job)) is None
+    def _done_with(self, resource: Resource, raw: Raw) -> Iterator[Key]:
+        """Providers with accounts that may be closed: a job, or the last worker of one, has ended or is gone."""
+        namespace, job = _name(raw)
+        if resource == PODS:
+            owner = owner_of(raw)
+            if owner is None or owner.kind != GENERATION_JOBS.kind:
+                return
+            job = owner.name
+        elif resource != GENERATION_JOBS or not raw.get("spec", {}).get("generationClassName"):
+            return
+        seen = self.get(GENERATION_JOBS, namespace, job)
+        if seen is None or is_over(seen):
+            yield from self._paid(namespace, job)
 
     def _is_news(self, namespace: str, name: str, raw: Raw) -> bool:
         """Whether a Provider changed in what jobs wait for; its ledger changes with every few items."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from easel_api import conditions
 from easel_api.conditions import ConditionType
-from easel_api.generationclass import GenerationClassSpec, ProviderBackend
+from easel_api.errors import shortened
+from easel_api.generationclass import ProviderBackend
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from easel_api.offers import Offer
@@ -18,6 +19,7 @@ from easel_api.tasks import Task
 from easel_api.validation import model_problems
 from easel_operator.core import labels, parsing
 from easel_operator.core.admission import AdmissionQueue
+from easel_operator.core.conditions import listed
 from easel_operator.core.configuration import Configuration
 from easel_operator.core.model.fetching import fetch_name
 from easel_operator.core.model.scalers import SCALERS
@@ -62,6 +64,11 @@ Raw = dict[str, Any]
 SpecProblems = Callable[[GenerationJobSpec], Iterable[str]]
 Offers = Callable[[ProviderSpec, str], Offer | None]
 """What is known of a model of a Provider, by its id."""
+
+NAMES = 240
+"""Characters of models that a message names."""
+SAID = 480
+"""Characters of a Provider's own message in that of a job; in full it stands in the Provider's status."""
 
 MODEL_CHILDREN = (DEPLOYMENTS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 
@@ -166,8 +173,10 @@ class Observer:
         return frozenset(known)
 
     async def _is_underway(self, namespace: str, account: Account) -> bool:
-        """One is asked for before it is taken for gone: a watch may be late."""
+        """One is asked for before it is taken for gone: a watch may be late. One that is over is underway while a worker of it still ends calls."""
         name = account.job.rpartition("/")[2]
+        if any(pod.running for pod in self._pods(Key(GENERATION_JOBS.kind, namespace, name))):
+            return True
         seen = self._cache.get(GENERATION_JOBS, namespace, name)
         if seen is None or seen["metadata"]["uid"] != account.holder:
             seen = await self._cluster.get(Reference(GENERATION_JOBS, namespace, name)) if name else None
@@ -183,49 +192,52 @@ class Observer:
             return Problem("ClassNotFound", f"there is no GenerationClass {name}")
         found = parsing.class_spec(raw)
         if isinstance(found, Problem):
-            return found
+            return replace(found, message=f"GenerationClass {name}: {found.message}")
         seen = [
-            self._provider(namespace, each, models, spec.task)
-            for each, models in _providers_of(found, namespace).items()
+            (position, self._provider(namespace, each.provider, each.models, spec.task))
+            for position, each in enumerate(found.backends)
+            if each.provider
         ]
         return Routes(
             found,
-            tuple(each for each in seen if isinstance(each, UsableProvider)),
-            tuple(each for each in seen if isinstance(each, str)),
+            # A class may name one Provider several times, each time with other models.
+            tuple(dict.fromkeys(each for _, each in seen if isinstance(each, UsableProvider))),
+            tuple(f"spec.backends[{position}].{each}" for position, each in seen if isinstance(each, str)),
         )
 
-    def _provider(
-        self, namespace: str, name: ProviderBackend, models: frozenset[str], task: Task
-    ) -> UsableProvider | str:
+    def _provider(self, namespace: str, name: ProviderBackend, models: list[str], task: Task) -> UsableProvider | str:
+        """It, or the field below the backend with what is wrong there."""
         home, called = name.namespace or namespace, name.named_in(namespace)
         raw = self._cache.get(PROVIDERS, home, name.name)
         if obstacle := self._not_shared(namespace, home, name.name, raw) if home != namespace else "":
-            return f"Provider {called}: {obstacle}"
+            return f"provider: Provider {called}: {obstacle}"
         if raw is None:
-            return f"there is no Provider {called}" + ("" if home != namespace else " in this namespace")
+            there = "" if home != namespace else " in this namespace"
+            return f"provider: there is no Provider {called}{there}; create it, or name another"
         spec, said = (
             parsing.provider_spec(raw),
             conditions.find(parsing.provider_status(raw).conditions, ConditionType.READY),
         )
         if isinstance(spec, Problem) or said is None or said.status != "True":
-            return f"Provider {called} is not ready" + (f": {said.message}" if said and said.message else "")
-        named = [each.model for each in spec.offers if not models or each.model in models]
-        if not any(task in offer.tasks for each in named if (offer := self._offers(spec, each))):
-            return f"Provider {called} does no {task.value} by this class"
+            why = f": {shortened(said.message, SAID)}" if said and said.message else ""
+            return f"provider: Provider {called} is not ready{why}"
+        able = [each.model for each in spec.offers if (offer := self._offers(spec, each.model)) and task in offer.tasks]
+        if not (able if not models else set(able) & set(models)):
+            return _no_model(called, [each.model for each in spec.offers], able, models, task)
         reference = spec.credentials.secret_ref
         return UsableProvider(called, reference.name if reference else "")
 
     def _not_shared(self, namespace: str, home: str, name: str, raw: Raw | None) -> str:
         """Why a Provider of another namespace is not this one's to use; empty when it is, or is not there."""
         if not self._shares:
-            return "the platform shares no Providers among namespaces (providers.acrossNamespaces)"
+            return f"the platform shares no Providers among namespaces (providers.acrossNamespaces); name one of namespace {namespace}"
         if home not in self._namespaces:
-            return f"the operator does not watch namespace {home}"
+            return f"the operator does not watch namespace {home}; name a Provider of one that it watches"
         spec = parsing.provider_spec(raw) if raw else None
         if spec is None or isinstance(spec, Problem):
             return ""
         if namespace not in self._users(home, spec):
-            return f"its namespaceSelector does not select namespace {namespace}"
+            return f"its namespaceSelector does not select namespace {namespace}; let it, or name another Provider"
         binding = self._cache.get(ROLE_BINDINGS, home, sharing.name_of(name))
         subjects = (binding or {}).get("subjects") or []
         if not any(each.get("namespace") == namespace for each in subjects):
@@ -277,15 +289,17 @@ class Observer:
         return replace(pod, trouble=mount_trouble(self._cache.events(pod.uid)))
 
 
-def _providers_of(spec: GenerationClassSpec, namespace: str) -> dict[ProviderBackend, frozenset[str]]:
-    """Providers of a class, as a job of a namespace sees it, with the models that it names of each; none: all that it offers."""
-    found: dict[ProviderBackend, frozenset[str]] = {}
-    for each in spec.backends:
-        if each.provider:
-            name = ProviderBackend(name=each.provider.name, namespace=each.provider.namespace or namespace)
-            before, now = found.get(name), frozenset(each.models)
-            found[name] = now if before is None else (before | now if before and now else frozenset())
-    return found
+def _no_model(called: str, offered: list[str], able: list[str], models: list[str], task: Task) -> str:
+    """Why no model that a class names of a Provider can be asked for the task, by the field below the backend."""
+    if wrong := [each for each in models if each not in offered]:
+        there = f" for {task.value}: {listed(able, NAMES)}" if able else f": {listed(offered, NAMES)}"
+        return f"models: Provider {called} offers no {listed(wrong, NAMES)}; name what it offers{there}"
+    if able:
+        return f"models: {listed(models, NAMES)} of Provider {called} can do no {task.value}; name what can: {listed(able, NAMES)}"
+    return (
+        f"provider: no offer of Provider {called} can do {task.value}; "
+        f"add one to its spec.offers that can, or name another Provider"
+    )
 
 
 def _model_problems(spec: ModelDeploymentSpec) -> Iterable[str]:

@@ -31,6 +31,9 @@ BOTH = IMAGE | {"mask": {"uri": "s3://art/in/mask.png"}}
 CLAIM = {"store": {"persistentVolumeClaim": {"claimName": "art"}}}
 CONTROL = {"control": {"uri": "s3://art/in/map.png"}}
 CLIP = {"clip": {"uri": "s3://art/in/ball.mp4"}}
+STYLE = {"style": {"uri": "s3://art/in/ink.png"}}
+GARMENT = {"garment": {"uri": "s3://art/in/coat.png"}}
+FOUND = [{"text": "a red mug", "search": "the {{what}}"}]
 GROWN = {"expand": {"left": 64}}
 LEADING = [{"text": "a red mug", "end": "a blue mug"}]
 MOTION = {"name": "motion", "kind": "Motion", "source": "builtin://miniature/motion"}
@@ -39,13 +42,22 @@ CONTROLNET = {"name": "map", "kind": "ControlNet", "source": "builtin://miniatur
 FILE = "file:// works with `easel run` only; in a cluster use"
 NO_CLIMBING = "a path must not climb: remove the .. from it"
 NAME = "a name has at most 52 lower-case letters, digits and -, with a letter or digit at both ends"
-PROMPTS = "every task but image-to-video, latent-to-image and latent-to-video needs prompts"
+PROMPTS = "this task needs prompts"
 END = "interpolation needs an end in each prompt, or parameters.endSeed"
-NEEDS_IMAGE = "image-to-image, inpaint, outpaint, upscale and image-to-video need inputs.image; other tasks take none"
-NEEDS_MASK = "inpaint needs inputs.mask; other tasks take none"
+NEEDS_IMAGE = (
+    "image-to-image, inpaint, outpaint, upscale, erase, remove-background, replace-background, search-and-replace, search-and-recolor, "
+    "style-transfer, virtual-try-on and image-to-video need inputs.image; other tasks take none"
+)
+NEEDS_MASK = "inpaint and erase need inputs.mask; other tasks take none"
 NEEDS_CONTROL = "segmentation-to-image and control-to-image need inputs.control; other tasks take none"
 NEEDS_CLIP = "video-to-video needs inputs.clip; other tasks take none"
+NEEDS_STYLE = "style-to-image and style-transfer need inputs.style; other tasks take none"
+NEEDS_GARMENT = "virtual-try-on needs inputs.garment; other tasks take none"
 NEEDS_EXPAND = "outpaint needs parameters.expand; other tasks take none"
+BY_CLASS = "a task that providers alone do needs a generationClassName"
+MUTE = "erase, remove-background and virtual-try-on read no prompts; leave them out"
+SEARCH = "search-and-replace and search-and-recolor need a search in each prompt; other tasks take none"
+TRANSPARENT = "remove-background gives png, which keeps what is transparent"
 CLIPS = "interpolation, text-to-video, image-to-video, video-to-video and latent-to-video"
 CACHE = "a model or adapter at the root of this claim would have the cache in its folder; move it into a folder"
 OWN_CACHE = (
@@ -57,6 +69,10 @@ ADAPTERS = "the family takes no such adapter; StableDiffusion takes Motion, Cont
 FORMATS = "pictures are png, jpeg or webp; clips are mp4, gif or webp"
 HPA_ZERO = "engine HPA needs minReplicas of at least 1, since a HorizontalPodAutoscaler wakes no model from zero"
 SCALED = "spec.scaling decides how many replicas there are; leave replicas out, or set scaling.minReplicas"
+NO_REGION = "where this family works is not known, and no call names a region; leave it out"
+ITS_HOST = "without an endpoint this family's host is that of all regions; name the host of this one as endpoint, or leave region out"
+PROJECTS = "projects are Google Cloud's, and this family is not; leave it out"
+BY_ID = "this family calls a model by its id; leave deployment out, and name as model what is to be called"
 INPUT_STORE = "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing"
 
 
@@ -106,6 +122,12 @@ def latent(**spec: object) -> Manifest:
     return edited(job(task="latent-to-video", **spec), "spec.prompts", ...)
 
 
+def bought(task: str, inputs: Manifest, **spec: object) -> Manifest:
+    """A job of a class, without prompts where it names none."""
+    made = job(task=task, generationClassName="studio", inputs=inputs, **{"prompts": [], **spec})
+    return edited(made, "spec.backends", ...)
+
+
 def with_matrix(name: str) -> Manifest:
     return job(prompts=[{"text": "a {{" + name + "}} mug"}], matrix={name: ["red"]})
 
@@ -123,6 +145,17 @@ CREATING = [
     gen(PROMPTS, latent(), edited(job(), "spec.prompts", ...)),
     gen(PROMPTS, job(task="latent-to-image", prompts=[]), job(prompts=[])),
     gen(PROMPTS, job(task="image-to-video", inputs=IMAGE, prompts=[]), job(task="image-to-image", inputs=IMAGE, prompts=[])),
+    gen(BY_CLASS, bought("erase", BOTH), job(task="erase", inputs=BOTH, prompts=[])),
+    gen(BY_CLASS, bought("replace-background", IMAGE, prompts=[{"text": "a beach"}]), job(task="replace-background", inputs=IMAGE)),
+    gen(PROMPTS, job(task="upscale", inputs=IMAGE, prompts=[]), bought("style-to-image", STYLE)),
+    gen(MUTE, bought("remove-background", IMAGE), bought("remove-background", IMAGE, prompts=[{"text": "a mug"}])),
+    gen(MUTE, edited(bought("erase", BOTH), "spec.prompts", ...), bought("erase", BOTH, prompts=[{"text": "a mug"}])),
+    gen(SEARCH, bought("search-and-replace", IMAGE, prompts=FOUND), bought("search-and-replace", IMAGE, prompts=[{"text": "a mug"}])),
+    gen(SEARCH, bought("search-and-recolor", IMAGE, prompts=FOUND), job(prompts=FOUND)),
+    gen(NEEDS_STYLE, bought("style-transfer", IMAGE | STYLE), bought("style-transfer", IMAGE)),
+    gen(NEEDS_STYLE, job(task="image-to-image", inputs=IMAGE), job(task="image-to-image", inputs=IMAGE | STYLE)),
+    gen(NEEDS_GARMENT, bought("virtual-try-on", IMAGE | GARMENT), bought("virtual-try-on", IMAGE)),
+    gen(TRANSPARENT, bought("remove-background", IMAGE), edited(bought("remove-background", IMAGE), "spec.output.format", "webp")),
     gen(
         "end is for interpolation and latent-to-video only",
         job(task="interpolation", prompts=LEADING),
@@ -174,7 +207,7 @@ CREATING = [
     gen(f"frames is for {CLIPS} only", asking("text-to-video", frames=8), asking("text-to-image", frames=8)),
     gen(f"fps is for {CLIPS} only", asking("image-to-video", IMAGE, fps=8), asking("image-to-image", IMAGE, fps=8)),
     gen(
-        "maskColours is for inpaint only",
+        "maskColours is for inpaint and erase only",
         asking("inpaint", BOTH, maskColours=["#dc143c"]),
         asking("segmentation-to-image", CONTROL, maskColours=["#dc143c"]),
     ),
@@ -309,10 +342,34 @@ def gclass(message: str, accepted: Manifest, refused: Manifest) -> Case:
     return Case("GenerationClass", message, accepted, refused)
 
 
+WANTS = {
+    "BedrockAsync": {"bucket": {"name": "clips"}},
+    "AzureOpenAIImages": {"endpoint": "https://art.openai.azure.com"},
+    "AzureMLScore": {"endpoint": "https://mugs.westeurope.inference.ml.azure.com"},
+}
+"""What a family wants beside a region."""
+WITHOUT_REGIONS = ("OpenAIImages", "StabilityV2Beta", "RunwayTasks", "BFLPoll", "FalQueue", "ReplicatePredictions")
+
+
+def account(family: str, **spec: object) -> Manifest:
+    """A Provider of a family with what it wants and these fields; without a region where the family's own host is in none."""
+    made = provider(family=family, **WANTS.get(family, {}) | spec)
+    return made if "region" in spec or family not in WITHOUT_REGIONS else edited(made, "spec.region", ...)
+
+
+def deployed(family: str) -> Manifest:
+    """The same with a deployment."""
+    return account(family, offers=[{"model": "mugs", "deployment": "mugs-prod"}])
+
+
 SECRET, IDENTITY = {"secretRef": {"name": "aws"}}, {"workloadIdentity": {}}
 
 
 ONE_OFFER = "stability.stable-image-core-v1:1"
+INDEXER = {
+    "account": "/subscriptions/b04775c3-63fa-40f3-9430-139d2e5522d3/resourceGroups/art/providers/Microsoft.VideoIndexer/accounts/eyes",
+    "perMinute": "0.15",
+}
 TOKENS = {"amount": "30", "per": "MillionTokens", "tokens": 1500}
 
 CREATING += [
@@ -338,13 +395,25 @@ CREATING += [
     ),
     prov(
         "accounts of this family are spoken to in a region; name it",
-        edited(provider(family="OpenAIImages", offers=[{"model": "gpt-image-2"}]), "spec.region", ...),
+        account("OpenAIImages"),
         edited(provider(), "spec.region", ...),
+    ),
+    *(
+        prov(NO_REGION, account(family), account(family, region="us-west-2"))
+        for family in ("StabilityV2Beta", "RunwayTasks", "FalQueue", "ReplicatePredictions")
+    ),
+    *(
+        prov(ITS_HOST, account(family, region="eu", endpoint=host), account(family, region="eu"))
+        for family, host in (("OpenAIImages", "https://eu.api.openai.com"), ("BFLPoll", "https://api.eu.bfl.ai"))
+    ),
+    *(
+        prov(NO_REGION, account(family, region="westeurope"), account("FalQueue", region="westeurope"))
+        for family in ("AzureOpenAIImages", "AzureMLScore")
     ),
     prov(
         "accounts of this family have keys alone; name a Secret",
-        provider(family="StabilityV2Beta", offers=[{"model": "core"}]),
-        provider(family="StabilityV2Beta", offers=[{"model": "core"}], credentials=IDENTITY),
+        account("StabilityV2Beta"),
+        account("StabilityV2Beta", credentials=IDENTITY),
     ),
     prov(
         "this family leaves its results in a bucket of the account; name one",
@@ -352,9 +421,40 @@ CREATING += [
         provider(family="BedrockAsync"),
     ),
     prov(
+        "accounts of this family leave nothing in a bucket; leave it out",
+        provider(family="VertexLongRunning", bucket={"name": "clips"}),
+        provider(bucket={"name": "clips"}),
+    ),
+    prov(
+        "the account's token goes to this endpoint; name it with https://",
+        provider(family="VertexLongRunning", bucket={"name": "clips", "endpoint": "https://store.example.org"}),
+        provider(family="VertexLongRunning", bucket={"name": "clips", "endpoint": "http://store.example.org"}),
+    ),
+    prov(
         "accounts of this family have a host of their own; name its URL",
         provider(family="AzureOpenAIImages", endpoint="https://art.openai.azure.com"),
         provider(family="AzureOpenAIImages"),
+    ),
+    prov(
+        "clips of AzureMLScore alone are indexed; leave it out",
+        account("AzureMLScore", videoIndexer=INDEXER),
+        account("StabilityV2Beta", videoIndexer=INDEXER),
+    ),
+    *(
+        prov(PROJECTS, account(family, project="art-studio-42"), account("SageMaker", project="art-studio-42"))
+        for family in ("VertexGenerateContent", "VertexPredict", "VertexLongRunning", "VertexInteractions")
+    ),
+    prov(PROJECTS, account("OpenAIImages"), account("OpenAIImages", project="proj-42")),
+    *(
+        prov(BY_ID, account(family), deployed(family))
+        for family in (
+            *("BedrockInvoke", "BedrockAsync", "VertexGenerateContent", "VertexLongRunning", "VertexInteractions"),
+            *("OpenAIImages", "StabilityV2Beta", "RunwayTasks", "BFLPoll"),
+        )
+    ),
+    *(
+        prov(BY_ID, deployed(family), deployed("BedrockInvoke"))
+        for family in ("SageMaker", "VertexPredict", "AzureOpenAIImages", "AzureMLScore", "FalQueue", "ReplicatePredictions")
     ),
     prov(
         "tokens are of a price per MillionTokens",
@@ -502,6 +602,7 @@ PROVIDER_BOUNDS = [
     (SELECTOR, [{}, None, {"matchLabels": {"a": "b"}}], ["art", {"matchLabels": {"a": "b!"}}, {"matchLabels": {"a": 1}}, {"matchNames": ["art"]}]),
     (f"{SELECTOR}.matchLabels", [{f"a{n}": "b" for n in range(16)}], [{f"a{n}": "b" for n in range(17)}, {"a": "b" * 64}]),
     (f"{SELECTOR}.matchExpressions", [[{"key": "a", "operator": "Exists"}] * 16], [[{"key": "a", "operator": "Exists"}] * 17, [{"key": "a", "operator": "Is"}], [{"operator": "Exists"}]]),
+    ("spec.endpoint", ["https://h", "https://h.x-y:8443/a/b", "https://[::1]:443"], ["h", "http://h", "https://", "https://h:44a3", "https://h:123456", "https://[::1", "https://u:p@h", "https://h?x", "https://h x"]),
     ("spec.spend.perNamespace", [{}, {"perDay": "5"}, {"perDay": "5", "perMonth": "0.5"}], [{"perDay": 5}, {"perDay": "-1"}, {"perYear": "5"}]),
 ]  # fmt: skip
 CLASS_BOUNDS = [

@@ -12,6 +12,7 @@ from api_manifests import (
     classes,
     edited,
     fitting_jobs,
+    fitting_providers,
     generation_class,
     job,
     jobs,
@@ -117,12 +118,13 @@ def test_bounds(base: Manifest, path: str, right: list[Any], wrong: list[Any], o
 @pytest.mark.parametrize(
     "manifests",
     [
-        *(jobs, models, fitting_jobs(), providers, classes),
-        *(broken(jobs), broken(fitting_jobs()), broken(models), broken(providers), broken(classes)),
+        *(jobs, models, fitting_jobs(), providers, fitting_providers(), classes),
+        *(broken(jobs), broken(fitting_jobs()), broken(models), broken(providers), broken(fitting_providers())),
+        broken(classes),
     ],
     ids=[
-        *("job", "model", "fitting-job", "provider", "class"),
-        *("bad-job", "nearly-fitting-job", "bad-model", "bad-provider", "bad-class"),
+        *("job", "model", "fitting-job", "provider", "fitting-provider", "class"),
+        *("bad-job", "nearly-fitting-job", "bad-model", "bad-provider", "nearly-fitting-provider", "bad-class"),
     ],
 )
 def test_offline_and_the_api_server_agree_on_any_manifest(manifests: Any, objects: Objects) -> None:

@@ -75,9 +75,9 @@ def test_a_provider_says_what_of_it_can_be_used(working: Place) -> None:
         ({"offers": [{"model": CANVAS}]}, "ModelRetired", f"{CANVAS} is no longer served"),
         ({"region": "eu-central-1"}, "InvalidInput", f"spec.region: {CORE} is served in us-west-2"),
         (
-            {"offers": [{"model": "no-such-model"}]},
+            {"offers": [{"model": "no-such-model", "tasks": ["text-to-image"]}]},
             "InvalidInput",
-            "the catalogue knows no no-such-model of BedrockInvoke",
+            "the catalogue knows no no-such-model of BedrockInvoke; this family asks for the catalogue's models alone",
         ),
     ],
     ids=["retired", "region", "unknown"],
@@ -96,6 +96,15 @@ def test_an_offer_that_is_gone_is_told_while_others_serve(working: Place) -> Non
     working.await_condition("prov", "half", "Ready", "True", "Configured")
     told = working.await_condition("prov", "half", "OffersServed", "False", "ModelRetired")
     assert CANVAS in told["message"]
+
+
+def test_an_offer_that_nobody_knows_is_told_while_others_serve(working: Place) -> None:
+    provider(working, "mistyped", offers=[{"model": CORE}, {"model": "no-such-model"}])
+    working.await_condition("prov", "mistyped", "Ready", "True", "Configured")
+    told = working.await_condition("prov", "mistyped", "OffersServed", "False", "InvalidInput")
+    assert "spec.offers: the catalogue knows no no-such-model of BedrockInvoke" in told["message"]
+    class_job(working, "beside", generation_class(working, "mistyped", {"provider": {"name": "mistyped"}}))
+    until(lambda: working.get("job", "beside"), "the batch Job", 60)
 
 
 def test_a_job_of_a_class_waits_for_it_and_gets_a_worker_with_the_accounts(working: Place) -> None:
@@ -134,7 +143,10 @@ def test_a_job_of_a_class_without_a_usable_backend_says_why(working: Place) -> N
     name = generation_class(working, "nobody", {"provider": {"name": "nowhere"}})
     class_job(working, "waits", name)
     told = working.await_condition("gen", "waits", "Reconciling", "True", "ProviderNotReady")
-    assert "there is no Provider nowhere in this namespace" in told["message"]
+    says = (
+        f"GenerationClass {name}: spec.backends[0].provider: there is no Provider nowhere in this namespace; create it"
+    )
+    assert says in told["message"]
     provider(working, "nowhere")
     until(lambda: working.get("job", "waits"), "the batch Job", 60)
 
@@ -160,6 +172,34 @@ def test_the_account_of_a_job_that_is_gone_is_closed(working: Place) -> None:
     working("delete", "gen", "gone")
     until(lambda: not ledger().get("accounts"), "the account is closed", 60)
     assert (ledger()["day"]["amount"], ledger()["month"]["amount"]) == ("0.2", "0.2")
+
+
+def test_a_job_whose_time_is_up_keeps_its_account_until_its_worker_has_ended(working: Place) -> None:
+    """It has failed at once, so that the worker knows; what that still settles must find the account."""
+    provider(working, "timing")
+    working.await_condition("prov", "timing", "Ready", "True", "Configured")
+    name = generation_class(working, "timing", {"provider": {"name": "timing"}})
+    class_job(working, "timed", name, deadlineSeconds=4)
+    pod = working.await_pod("easel.dev/generation-job=timed")
+    working.patch("pod", pod, {"metadata": {"finalizers": ["easel.dev/still-there"]}})
+    working.run_pod(pod, "worker", ready=True)
+    uid = (working.get("gen", "timed") or {})["metadata"]["uid"]
+    account = {"holder": uid, "job": f"{working.namespace}/timed", "reserved": "0.16", "paid": "0"}
+    working.patch_status("prov", "timing", {"spend": {"accounts": [account]}})
+    working.await_condition("gen", "timed", "Failed", "True", "DeadlineExceeded")
+    conditions = {each["type"] for each in (working.get("job", "timed") or {})["status"]["conditions"]}
+    assert conditions == {"FailureTarget"}, "its pod is not gone"
+    working.patch("prov", "timing", {"spec": {"spend": {"perDay": "20"}}})
+
+    def status() -> Any:
+        return (working.get("prov", "timing") or {})["status"]
+
+    until(lambda: status()["observedGeneration"] == 2, "the Provider was looked at again")
+    assert status()["spend"]["accounts"] == [account]
+    working.end_pod(pod, "worker", 143)
+    until(lambda: not status()["spend"].get("accounts"), "the account is closed", 60)
+    assert status()["spend"]["day"]["amount"] == "0.16"
+    working.patch("pod", pod, {"metadata": {"finalizers": None}})
 
 
 def gauges(operator: OperatorProcess) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Azure Machine Learning's online endpoints over TLS, with two deployments: one answers at once, one says where to ask.
+"""Azure Machine Learning's online endpoints over TLS, with three deployments: one answers at once, one says where to ask, and one says there where
+in Azure Blob Storage the result lies.
 
 An endpoint has no schema but its owner's: bodies are checked against docs/custom-models.md, statuses and headers are those of
 learn.microsoft.com (how-to-troubleshoot-online-endpoints, concept-endpoints-online-auth, read on 2026-11-29). Whatever the container answers
@@ -21,16 +22,17 @@ from typing import Any
 import jsonschema
 from easel_cluster.pki import Authority
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.azure_container import AzureContainer, azure_container
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Start, Subject, drawn, spoiled
 from easel_emulators.entra import Entra
 from easel_emulators.outstanding import ELSEWHERE, Work
 from easel_emulators.serving import Handling, served
 
 KEY = "an+endpoint/key=of.tests"
 SCOPE = "https://ml.azure.com/.default"
-PICTURES, CLIPS = "pictures-blue", "clips-blue"
-"""Deployments. Traffic without a name goes to the first."""
-PRICES = {PICTURES: Decimal("0.004"), CLIPS: Decimal("0.02")}
+PICTURES, CLIPS, STORED = "pictures-blue", "clips-blue", "clips-green"
+"""Deployments. Traffic without a name goes to the first; the last one leaves its clips in a container."""
+PRICES = {PICTURES: Decimal("0.004"), CLIPS: Decimal("0.02"), STORED: Decimal("0.02")}
 """In US dollars for a result: what the account's owner says that it costs."""
 FILE = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 COMMON: dict[str, Any] = {
@@ -41,9 +43,11 @@ COMMON: dict[str, Any] = {
     "height": {"type": "integer", "multipleOf": 8},
     "image": FILE,
 }
+LENGTH = {"num_frames": {"type": "integer", "minimum": 2}, "fps": {"type": "integer", "minimum": 1}}
 PARAMETERS = {
     PICTURES: COMMON | {"guidance_scale": {"type": "number"}, "strength": {"type": "number"}, "mask_image": FILE},
-    CLIPS: COMMON | {"num_frames": {"type": "integer", "minimum": 2}, "fps": {"type": "integer", "minimum": 1}},
+    CLIPS: COMMON | LENGTH,
+    STORED: COMMON | LENGTH,
 }
 
 
@@ -78,6 +82,8 @@ class AzureML(Emulator):
         self.work: dict[str, Work] = {}
         self.entra: Entra | None = None
         """Whose tokens are taken."""
+        self.container: AzureContainer | None = None
+        """Where the last deployment leaves its clips."""
 
 
 class Scoring(Handling):
@@ -86,8 +92,8 @@ class Scoring(Handling):
     state: AzureML
 
     def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
-        state, deployment = self.state, self.headers.get("azureml-model-deployment", PICTURES)
-        problem = self._stranger() or checked(state, self.path, deployment, self.sent())
+        state, deployment, sent = self.state, self.headers.get("azureml-model-deployment", PICTURES), self.sent()
+        problem = self._stranger() or checked(state, self.path, deployment, sent)
         if problem is not None:
             state.refused.append(f"{problem.status} {problem.body}")
             self._fail(problem)
@@ -98,19 +104,25 @@ class Scoring(Handling):
             self._fail(answer)
             return
         work = begun(state, deployment, state.calls[-1], then)
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
-        if deployment == CLIPS:
-            place = ELSEWHERE if then == "elsewhere" else f"/jobs/{work.name}"
+        if deployment != PICTURES:
+            place = ELSEWHERE if (deployment, then) == (CLIPS, "elsewhere") else f"/jobs/{work.name}"
             self.send(202, b"", {"Location": place})
         else:
             state.gate.wait(60)
             self._result(work)
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        if self.state.container and self.state.container.has(self.path):
+            # Behind this very URL: a client fetches from the API's own host and from public ones, and Azurite is neither.
+            if "Authorization" in self.headers:  # Azure looks at a key first, and knows none of an endpoint
+                self._fail(ANSWERS["denied"])
+            else:
+                self.state.container.passed_on(self)
+            return
         deployment = self.headers.get("azureml-model-deployment", PICTURES)
         work = self.state.work.get(self.path.removeprefix("/jobs/"))
         if problem := self._stranger():
@@ -132,6 +144,9 @@ class Scoring(Handling):
                 self._fail(Answer(424, {"error": "out of memory"}, model=500))
             case "blocked late":
                 self.send_json(200, BLOCKED)
+            case _ if self.state.container and work.model == STORED and work.word != "blocked as 200":
+                work.named += 1
+                self.send_json(200, {"url": self.state.container.told(self.state.url, work)})
             case _ if work.word == "expired for good":
                 self._fail(ANSWERS["retired"])
             case _:
@@ -147,7 +162,7 @@ class Scoring(Handling):
         elif work.model == PICTURES and work.word != "huge":
             self.send_json(200, {"image": base64.b64encode(data).decode()})
         else:
-            self.send(200, data, {"Content-Type": "video/mp4" if work.model == CLIPS else "image/png"})
+            self.send(200, data, {"Content-Type": "image/png" if work.model == PICTURES else "video/mp4"})
 
     def _stranger(self) -> Answer | None:
         header, entra = self.headers.get("Authorization", ""), self.state.entra
@@ -169,6 +184,14 @@ def azureml(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) 
 
     with served(Handler, authority.server("azureml", "azureml", [address]), address) as Handler.state.url:
         yield Handler.state
+
+
+@contextmanager
+def azureml_with_container(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) -> Iterator[AzureML]:
+    """The same with a container of Azure Blob Storage, whose API is at the same URL."""
+    with azure_container() as container, azureml(folder, address, draw) as state:
+        state.container = container
+        yield state
 
 
 def checked(state: AzureML, path: str, deployment: str, sent: bytes) -> Answer | None:
@@ -203,31 +226,21 @@ def begun(state: AzureML, deployment: str, body: Mapping[str, Any], word: str) -
     """A call that the model works at; it is paid for unless the model fails."""
     told = body["parameters"]
     clip = {"output_format": "mp4", "seconds": round(told.get("num_frames", 16) / told.get("fps", 8))}
-    size = {"width": 64, "height": 64} if deployment == CLIPS else {}
-    asked = size | told | {"prompt": body["inputs"]} | (clip if deployment == CLIPS else {})
+    size = {} if deployment == PICTURES else {"width": 64, "height": 64}
+    asked = size | told | {"prompt": body["inputs"]} | ({} if deployment == PICTURES else clip)
     work = Work(secrets.token_hex(8), deployment, word, state.draw(asked), dict(body))
     state.work[work.name] = work
     if word != "failed":
         state.bill(deployment, PRICES[deployment])
+        if state.container and deployment == STORED:
+            state.container.put(work.name, spoiled(word, work.data))
     return work
 
 
 AT_ONCE = {
-    "throttled": Ends(),
-    "asks to wait": Ends(),
-    "unavailable": Ends("Transient", 0),
-    "internal": Ends("Transient", 0),
-    "denied": Ends("AuthConfig", 0),
-    "retired": Ends("ModelRetired", 0),
-    "invalid": Ends("InvalidInput", 0),
+    **USUAL,
     "blocked": Ends("ContentBlocked", 0),
     "blocked as 200": Ends("ContentBlocked"),
-    "reset": Ends("AmbiguousSubmit"),
-    "slow": Ends(),
-    "empty": Ends("BilledBadOutput"),
-    "cut": Ends("BilledBadOutput"),
-    "words": Ends("BilledBadOutput"),
-    "huge": Ends("BilledBadOutput"),
 }
 HANDLES = ("failed", "blocked late", "expired for good", "elsewhere", "slow poll", "lost poll", "throttled poll")
 NEVER = {
@@ -236,17 +249,44 @@ NEVER = {
 }
 
 
-def _subject(offer: Mapping[str, Any], row: Row, ends: Mapping[str, Ends], never: Mapping[str, str]) -> Subject:
+LATER = {
+    "failed": Ends("BackendFault", 0),
+    "blocked late": Ends("ContentBlocked"),
+    **ASKED_ON,
+}
+
+
+def _subject(
+    offer: Mapping[str, Any],
+    row: Row,
+    ends: Mapping[str, Ends],
+    never: Mapping[str, str],
+    start: Start = azureml,
+    left: str = "",
+) -> Subject:
     return Subject(
         family="AzureMLScore",
-        start=azureml,
+        start=start,
         secret={"API_KEY": KEY},
         spec={"endpoint": "{url}"},
         offers=(offer,),
         rows={str(offer["model"]): row},
         ends=ends,
         never=never,
+        left=left,
     )
+
+
+def _clips(name: str, deployment: str) -> dict[str, Any]:
+    return {
+        "model": name,
+        "deployment": deployment,
+        "tasks": ["text-to-video", "image-to-video"],
+        "honours": ["seed", "frames", "fps"],
+        "sizes": {"free": {"multipleOf": 8, "minPixels": 4096, "maxPixels": 1048576}},
+        "seconds": [1, 2],
+        "prices": [{"amount": str(PRICES[deployment]), "per": "Image"}],
+    }
 
 
 SUBJECTS = (
@@ -264,27 +304,19 @@ SUBJECTS = (
         NEVER | dict.fromkeys((*HANDLES, "denied poll"), "the answer comes at once"),
     ),
     _subject(
-        {
-            "model": "mugs-turning",
-            "deployment": CLIPS,
-            "tasks": ["text-to-video", "image-to-video"],
-            "honours": ["seed", "frames", "fps"],
-            "sizes": {"free": {"multipleOf": 8, "minPixels": 4096, "maxPixels": 1048576}},
-            "seconds": [1, 2],
-            "prices": [{"amount": str(PRICES[CLIPS]), "per": "Image"}],
-        },
+        _clips("mugs-turning", CLIPS),
+        Row("text-to-video", {"frames": 8, "fps": 8}),
+        AT_ONCE | LATER | dict.fromkeys(("expired for good", "elsewhere"), Ends("AmbiguousSubmit")),
+        NEVER,
+    ),
+    _subject(
+        _clips("mugs-turning-stored", STORED),
         Row("text-to-video", {"frames": 8, "fps": 8}),
         AT_ONCE
-        | {
-            "failed": Ends("BackendFault", 0),
-            "blocked late": Ends("ContentBlocked"),
-            "expired for good": Ends("AmbiguousSubmit"),
-            "elsewhere": Ends("AmbiguousSubmit"),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
-        },
-        NEVER,
+        | LATER
+        | {"expired": Ends(), "expired for good": Ends("BilledBadOutput"), "elsewhere": Ends("BilledBadOutput")},
+        {"no credit": NEVER["no credit"]},
+        azureml_with_container,
+        "container",
     ),
 )

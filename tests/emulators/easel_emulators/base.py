@@ -34,6 +34,7 @@ WORDS = {
     "blocked": "a policy refuses it, by an error",
     "blocked as 200": "a policy refuses it, in an answer that looks well",
     "reset": "the connection is reset behind the whole request; the work is done and billed",
+    "gateway": "502 of a gateway that waits no longer; the work is done and billed",
     "slow": "the answer takes 2 s, and is right",
     "empty": "an answer that looks well, without a picture",
     "cut": "half of the picture",
@@ -108,6 +109,32 @@ class Ends:
     """Calls that are billed, in all tries."""
 
 
+USUAL = {
+    "throttled": Ends(),
+    "asks to wait": Ends(),
+    "unavailable": Ends("Transient", 0),
+    "internal": Ends("Transient", 0),
+    "denied": Ends("AuthConfig", 0),
+    "retired": Ends("ModelRetired", 0),
+    "invalid": Ends("InvalidInput", 0),
+    "reset": Ends("AmbiguousSubmit"),
+    "gateway": Ends("AmbiguousSubmit"),
+    "slow": Ends(),
+    "empty": Ends("BilledBadOutput"),
+    "cut": Ends("BilledBadOutput"),
+    "words": Ends("BilledBadOutput"),
+    "huge": Ends("BilledBadOutput"),
+}
+"""How an item ends at most families; one that ends it otherwise, or cannot say it, says so behind this."""
+ASKED_ON = {
+    "slow poll": Ends(),
+    "lost poll": Ends(),
+    "throttled poll": Ends(),
+    "denied poll": Ends("AmbiguousSubmit"),
+}
+"""The same, of questions about a call that gave a handle."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A model of the catalogue that works, and how a job asks for it."""
@@ -135,12 +162,14 @@ class Subject:
     """For each of `WORDS` that can happen to the family. What cannot is left out."""
     never: Mapping[str, str] = field(default_factory=dict)
     """Why each of the other words cannot happen."""
+    left: str = ""
+    """Where results are left, of a family that can answer with them, too."""
 
     @property
     def title(self) -> str:
-        """The family, and whether it is its clips that go through the faults: some families speak of them otherwise."""
+        """The family, whether it is its clips that go through the faults, and where they are left: some families speak of them otherwise."""
         clips = TAKES[Task(self.rows[str(self.offers[0]["model"])].task)].video
-        return f"{self.family}, clips" if clips else self.family
+        return ", ".join(filter(None, (self.family, "clips" if clips else "", self.left)))
 
 
 def drawn(asked: Mapping[str, Any]) -> bytes:

@@ -22,8 +22,9 @@ from moto.core.model import ServiceModel
 from moto.core.parse import RestJSONParser
 from moto.core.serialize import RestJSONSerializer
 
-from easel_emulators.base import NO_HANDLE, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import NO_HANDLE, USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock_bodies import BODIES
+from easel_emulators.edits import check, made
 from easel_emulators.serving import Handling, served
 
 ACCESS_KEY, SECRET_KEY = "AKIDEASELTEST", "a-secret-of-tests"
@@ -55,7 +56,9 @@ FAULTS = {
     "blocked": Fault("ValidationException", "This request has been blocked by our content filters"),
 }
 PRICES = {CORE: "0.04", "stability.stable-image-ultra-v1:1": "0.14", "stability.sd3-5-large-v1:0": "0.08",
-          "us.stability.stable-outpaint-v1:0": "0.06"}  # fmt: skip
+          "us.stability.stable-outpaint-v1:0": "0.06", "us.stability.stable-style-transfer-v1:0": "0.08",
+          "us.stability.stable-fast-upscale-v1:0": "0.03", "us.stability.stable-conservative-upscale-v1:0": "0.40",
+          "us.stability.stable-creative-upscale-v1:0": "0.60"}  # fmt: skip
 """In US dollars for a picture, by litellm 1.109.1; the other services: 0.07."""
 
 
@@ -80,9 +83,9 @@ class Bedrock(Emulator):
                 time.sleep(2)
         self.gate.wait(60)
         return {
-            "seeds": ["none" if then == "seedless" else body.get("seed", 7)],
+            "seeds": ["none" if then == "seedless" else body.get("seed")],
             "finish_reasons": [None],
-            "images": [base64.b64encode(spoiled(then, self.draw(body))).decode()],
+            "images": [base64.b64encode(spoiled(then, made(model, body, self.draw))).decode()],
         }
 
 
@@ -104,8 +107,7 @@ def bedrock(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) 
                 if isinstance(then, Fault):
                     raise then
                 answer = state.answer(model, body, then)
-                if then == "reset":
-                    self.reset()
+                if self.lost(then):
                     return
                 result: Any = {"body": json.dumps(answer).encode(), "contentType": "application/json"}
                 headers: dict[str, str] = {}
@@ -141,6 +143,7 @@ def checked(method: str, path: str, headers: dict[str, str], sent: bytes) -> tup
     try:
         body = json.loads(parsed["body"])
         jsonschema.validate(body, BODIES[model])
+        check(model, body)
     except (ValueError, jsonschema.ValidationError) as error:
         raise Fault("ValidationException", f"Malformed input request: {str(error)[:200]}") from error
     return model, dict(body)
@@ -173,27 +176,24 @@ SUBJECTS = (
             "stability.stable-image-ultra-v1:1": Row("text-to-image"),
             "stability.sd3-5-large-v1:0": Row("text-to-image"),
             "us.stability.stable-image-inpaint-v1:0": Row("inpaint"),
+            "us.stability.stable-image-erase-object-v1:0": Row("erase"),
+            "us.stability.stable-image-search-replace-v1:0": Row("search-and-replace"),
+            "us.stability.stable-image-search-recolor-v1:0": Row("search-and-recolor"),
+            "us.stability.stable-image-remove-background-v1:0": Row("remove-background"),
+            "us.stability.stable-image-style-guide-v1:0": Row("style-to-image"),
+            "us.stability.stable-style-transfer-v1:0": Row("style-transfer"),
+            "us.stability.stable-fast-upscale-v1:0": Row("upscale", {"scale": 4}),
+            "us.stability.stable-conservative-upscale-v1:0": Row("upscale"),
+            "us.stability.stable-creative-upscale-v1:0": Row("upscale"),
             "us.stability.stable-outpaint-v1:0": Row("outpaint", {"expand": {"left": 64}}),
             "us.stability.stable-image-control-sketch-v1:0": Row("control-to-image"),
             "us.stability.stable-image-control-structure-v1:0": Row("control-to-image"),
         },
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
             "blocked": Ends("ContentBlocked", 0),
             "blocked as 200": Ends("ContentBlocked", 0),
-            "reset": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
         },
         never=NO_HANDLE,
     ),

@@ -29,7 +29,7 @@ from moto.core.parse import RestJSONParser
 from moto.core.serialize import RestJSONSerializer
 
 from easel_emulators.account_bucket import NAME, AccountBucket, account_bucket
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock import ACCESS_KEY, FAULTS, REGION, SECRET_KEY, SERVICE, Fault, signed
 from easel_emulators.outstanding import Work
 from easel_emulators.serving import Handling, served
@@ -200,9 +200,9 @@ def bedrock_async(folder: Path, address: str = "127.0.0.1", draw: Draw | None = 
             def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
                 sent = self.sent()
 
-                def start() -> dict[str, Any] | None:
+                def start() -> dict[str, Any] | str:
                     answer, then = state.start(started(sent))
-                    return None if then == "reset" else answer
+                    return then if then in ("reset", "gateway") else answer
 
                 self._answer("StartAsyncInvoke", sent, start)
 
@@ -224,8 +224,7 @@ def bedrock_async(folder: Path, address: str = "127.0.0.1", draw: Draw | None = 
                 except Fault as fault:
                     result, headers = fault, fault.headers
                     state.refused += [f"{fault.code}: {fault.message}"]
-                if result is None:
-                    self.reset()
+                if self.lost("reset" if result is None else result):
                     return
                 written = RestJSONSerializer(SERVICE.operation_model(operation)).serialize(result)
                 self.send(written["status_code"], written["body"].encode(), written["headers"] | headers)
@@ -277,27 +276,14 @@ SUBJECTS = (
         ),
         rows={RAY: Row("text-to-video", {"frames": 40, "fps": 8})},
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
             "blocked": Ends("ContentBlocked", 0),
             "reset": Ends(),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
+            "gateway": Ends(),
             "failed": Ends("BackendFault", 0),
             "blocked late": Ends("ContentBlocked", 0),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
+            **ASKED_ON,
         },
         never={
             "blocked as 200": "the answer is a handle, and a call that is blocked has Failed",

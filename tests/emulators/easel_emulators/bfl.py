@@ -26,7 +26,7 @@ import jsonschema
 from easel_cluster.pki import Authority
 from PIL import Image
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.serving import Handling, served
 
 KEY = "bfl-a-secret-of-tests"
@@ -151,8 +151,7 @@ class Service(Handling):
         cost = credits_of(model, body)
         if then not in STATES:
             self.state.bill(model, cost / 100)
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
@@ -313,30 +312,15 @@ SUBJECTS = (
             "flux-2-klein-4b": Row("image-to-image"),
         },
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
             "blocked as 200": Ends("ContentBlocked", 0),
-            "reset": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
             "failed": Ends("BackendFault", 0),
             "blocked late": Ends("ContentBlocked", 0),
             "expired": Ends(),
             "expired for good": Ends("BilledBadOutput"),
             "elsewhere": Ends("AmbiguousSubmit"),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
+            **ASKED_ON,
         },
         never={"blocked": "what is moderated was taken first, and is a state"},
     ),

@@ -26,7 +26,7 @@ import numpy as np
 from easel_cluster.pki import Authority
 from PIL import Image
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.serving import Handling, served
 
 KEY = "fal-id:a-secret-of-tests"
@@ -203,8 +203,7 @@ class Service(Handling):
             return
         if not isinstance(then, Response) or then.status < 500:
             self.state.bill(endpoint, cost(endpoint, body))
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
@@ -460,29 +459,15 @@ SUBJECTS = (
             "fal-ai/kling-video/v2.5-turbo/pro/image-to-video": Row("image-to-video", {"frames": 80, "fps": 8}),
         },
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
             "invalid": Ends("BilledBadOutput"),
             "blocked as 200": Ends("ContentBlocked"),
-            "reset": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
             "failed": Ends("Transient", 0),
             "blocked late": Ends("ContentBlocked"),
             "expired for good": Ends("BilledBadOutput"),
             "elsewhere": Ends("BilledBadOutput"),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
+            **ASKED_ON,
         },
         never={
             "blocked": "the queue looks at no input; its endpoints do, behind the submission",

@@ -32,7 +32,7 @@ from PIL import Image
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from werkzeug.formparser import parse_form_data
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.entra import Entra
 from easel_emulators.serving import Handling, served
 
@@ -184,8 +184,8 @@ def images(
                 state.bill(model, cost(model, usage))
             if isinstance(then, Answer):
                 self._fail(then)
-            elif then == "reset":
-                self.reset()
+            elif self.lost(then):
+                pass
             elif then == "words":
                 self.send(200, b"I'm sorry", {"Content-Type": "text/plain"})
             else:
@@ -400,20 +400,8 @@ def answer(state: Images, then: str, data: bytes, body: dict[str, Any], usage: U
 
 
 BOTH = {
-    "throttled": Ends(),
-    "asks to wait": Ends(),
-    "unavailable": Ends("Transient", 0),
-    "internal": Ends("Transient", 0),
-    "denied": Ends("AuthConfig", 0),
-    "retired": Ends("ModelRetired", 0),
-    "invalid": Ends("InvalidInput", 0),
+    **USUAL,
     "blocked": Ends("ContentBlocked", 0),
-    "reset": Ends("AmbiguousSubmit"),
-    "slow": Ends(),
-    "empty": Ends("BilledBadOutput"),
-    "cut": Ends("BilledBadOutput"),
-    "words": Ends("BilledBadOutput"),
-    "huge": Ends("BilledBadOutput"),
 }
 HANDLES = (
     "failed",

@@ -24,7 +24,7 @@ import jsonschema
 from easel_cluster.pki import Authority
 from werkzeug.formparser import parse_form_data
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Subject, drawn
 from easel_emulators.outstanding import Work
 from easel_emulators.serving import Handling, served
 
@@ -156,8 +156,7 @@ class Predictions(Handling):
             self._fail(answer)
             return
         made = begun(state, model, state.calls[-1], then)
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
@@ -420,28 +419,13 @@ SUBJECTS = (
             WAN: Row("text-to-video", {"frames": 16, "fps": 8}),
         },
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
-            "reset": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
             "failed": Ends("BackendFault", 0),
             "blocked late": Ends("ContentBlocked"),
             "expired for good": Ends("BilledBadOutput"),
             "elsewhere": Ends("BilledBadOutput"),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
+            **ASKED_ON,
         },
         never={
             "blocked": "requests are judged behind their submission, as a prediction that fails",

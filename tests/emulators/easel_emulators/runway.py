@@ -27,7 +27,7 @@ from easel_cluster.pki import Authority
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from typing_extensions import get_type_hints, is_typeddict
 
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn
+from easel_emulators.base import ASKED_ON, USUAL, Draw, Emulator, Ends, Row, Subject, drawn
 from easel_emulators.outstanding import Work
 from easel_emulators.serving import Handling, served
 from easel_inference.artifacts.headers import read_header
@@ -97,8 +97,7 @@ class Tasks(Handling):
             self._fail(answer)
             return
         task = begun(self.state, self.state.calls[-1], then)
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
@@ -325,29 +324,14 @@ SUBJECTS = (
             "aleph2": Row("video-to-video"),
         },
         ends={
-            "throttled": Ends(),
-            "asks to wait": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
+            **USUAL,
             "no credit": Ends("QuotaExhausted", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
-            "reset": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
             "failed": Ends("BackendFault", 0),
             "blocked late": Ends("ContentBlocked"),
             "expired": Ends(),
             "expired for good": Ends("BilledBadOutput"),
             "elsewhere": Ends("BilledBadOutput"),
-            "slow poll": Ends(),
-            "lost poll": Ends(),
-            "throttled poll": Ends(),
-            "denied poll": Ends("AmbiguousSubmit"),
+            **ASKED_ON,
         },
         never={
             "blocked": "requests are judged behind their submission, as a task that fails",

@@ -187,8 +187,7 @@ def sagemaker(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None
                 except Fault as fault:
                     result = fault
                     state.refused.append(f"{fault.code}: {fault.message}")
-                if result is None:
-                    self.reset()
+                if self.lost(result):
                     return
                 written = RestJSONSerializer(operation).serialize(result)
                 data = written["body"] if isinstance(written["body"], bytes) else written["body"].encode()
@@ -217,8 +216,8 @@ def parsed(operation: Any, path: str, headers: Mapping[str, str], sent: bytes) -
     return found
 
 
-def called(state: SageMaker, told: Mapping[str, Any], *, late: bool) -> dict[str, Any] | None:
-    """The answer of a call; None: it never comes."""
+def called(state: SageMaker, told: Mapping[str, Any], *, late: bool) -> dict[str, Any] | str:
+    """The answer of a call, or the word by which it never comes."""
     endpoint = told["EndpointName"]
     body = taken(endpoint, told.get("ContentType", ""), given(state, told, late=late))
     state.calls.append(body)
@@ -235,8 +234,8 @@ def called(state: SageMaker, told: Mapping[str, Any], *, late: bool) -> dict[str
         state.work.append(thread)
     if then == "slow":
         time.sleep(2)
-    if then == "reset":
-        return None
+    if then in ("reset", "gateway"):
+        return str(then)
     if late:
         there = ELSEWHERE if then == "elsewhere" else f"s3://{NAME}/{output(name)}"
         return {"InferenceId": name, "OutputLocation": there, "FailureLocation": f"s3://{NAME}/{failure(name)}"}
@@ -320,6 +319,7 @@ SUBJECTS = (
             "invalid": Ends("InvalidInput", 0),
             "blocked as 200": Ends("ContentBlocked"),
             "reset": Ends("AmbiguousSubmit"),
+            "gateway": Ends("AmbiguousSubmit"),
             "slow": Ends(),
             "empty": Ends("BilledBadOutput"),
             "cut": Ends("BilledBadOutput"),
@@ -338,7 +338,7 @@ SUBJECTS = (
             "expired for good": "a result has no address: it lies in the account's own bucket",
             "lost poll": "questions go to S3, here a real server that loses none",
             "throttled poll": "questions go to S3, here a real server that throttles none",
-            "denied poll": "questions go to S3 by the keys that the call was made with",
+            "denied poll": "questions go to S3 here a real server that takes no key back",
         },
     ),
 )

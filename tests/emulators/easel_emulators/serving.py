@@ -34,11 +34,31 @@ class Handling(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def send_half(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Says how long the answer is, and ends in the middle of it."""
+        self.send_response(status)
+        for name, value in (dict(headers) | {"Content-Length": str(len(body)), "Connection": "close"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2])
+        self.close_connection = True
+
     def reset(self) -> None:
         """A reset, as of a load balancer that restarts: the request was read, and its answer never comes."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
+
+    def lost(self, word: object) -> bool:
+        """Whether by a word of `base.WORDS` the answer of a paid call never comes; the connection has then ended that way."""
+        match word:
+            case "reset":
+                self.reset()
+            case "gateway":
+                self.send(502, b"<html><h1>502 Bad Gateway</h1></html>", {"Content-Type": "text/html"})
+            case _:
+                return False
+        return True
 
     def log_message(self, *_: object) -> None:
         pass

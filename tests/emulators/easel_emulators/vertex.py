@@ -3,7 +3,7 @@
 Requests and answers are validated by `vertex_schemas`; the official client, google-genai, drives the emulator in tests. Errors are of
 google.rpc.Status' shape, and repeat the prompt where Google's may. Prices are those of the catalogue's sources, by tokens of a picture
 (docs.cloud.google.com, model pages) and of a clip (57,920 for 10 s of 720p, by the model's page). Nobody says what an answer costs that a
-policy held back: it counts as a picture, which is the most that it can be.
+policy held back: it counts as a picture, which is the most that it can be. An answer of Virtual Try-On that a filter held back counts, too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from easel_cluster.pki import Authority
 
 from easel_emulators import vertex_clips, vertex_pictures
 from easel_emulators.base import Draw, Emulator, drawn
+from easel_emulators.google_bucket import API, GoogleBucket, google_bucket
 from easel_emulators.google_tokens import PROJECT, Tokens
 from easel_emulators.outstanding import Work
 from easel_emulators.serving import Handling, served
-from easel_emulators.vertex_schemas import VEO, check, discovered, typed
+from easel_emulators.vertex_schemas import TRY_ON, VEO, check, discovered, typed
 
 REGION = "us-central1"
 ENDPOINT = "4242424242424242424"
@@ -88,6 +89,8 @@ class Vertex(Emulator):
         self.works: dict[str, Work] = {}
         self.cancelled: list[str] = []
         """Calls that the client asked to stop."""
+        self.bucket: GoogleBucket | None = None
+        """Of the account, for clips that are to lie there."""
 
 
 class Served(Handling):
@@ -109,6 +112,13 @@ class Served(Handling):
             self._buy(sent)
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        if self.path.startswith(API) and self.state.bucket:
+            # fake-gcs-server takes whatever token it is shown, and Google its own alone.
+            if self.state.tokens.knows(self.headers):
+                self.state.bucket.passed_on(self)
+            else:
+                self._refuse(STRANGER)
+            return
         asked = vertex_clips.INTERACTION.fullmatch(self.path)
         if not self.state.tokens.knows(self.headers) or asked is None:
             self._refuse(GONE if asked is None else STRANGER)
@@ -122,15 +132,14 @@ class Served(Handling):
             return
         then = self.state.next.popleft() if self.state.next else "done"
         answer = ANSWERS.get(then) if isinstance(then, str) else then
-        if answer is not None and (call.kind, then) == ("predict", "blocked"):
+        if answer is not None and (call.kind, then) == ("custom", "blocked"):
             self.send_json(400, {"blocked": True, "reason": call.prompt})
             return
         if answer is not None:
             self._fail(answer, call.prompt)
             return
         body = call.made(self.state, then)
-        if then == "reset":
-            self.reset()
+        if self.lost(then):
             return
         if then == "slow":
             time.sleep(2)
@@ -171,6 +180,14 @@ def vertex(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) -
         yield state
 
 
+@contextmanager
+def vertex_with_bucket(folder: Path, address: str = "127.0.0.1", draw: Draw | None = None) -> Iterator[Vertex]:
+    """The same with a bucket of the account, whose API is at the same URL."""
+    with google_bucket() as bucket, vertex(folder, address, draw) as state:
+        state.bucket = bucket
+        yield state
+
+
 @dataclass
 class Call:
     """A paid call that is well formed."""
@@ -189,6 +206,8 @@ class Call:
                 return vertex_clips.begun(state, self.model, self.body, word)
             case "interactions":
                 return vertex_clips.created(state, self.model, self.body, word)
+            case "predict":
+                return vertex_pictures.tried_on(state, self, word)
             case _:
                 return vertex_pictures.prediction(state, self, word)
 
@@ -197,6 +216,8 @@ def read(state: Vertex, path: str, sent: bytes) -> Call | Answer:
     """A paid call, or what is wrong with it."""
     try:
         call = _call(path, json.loads(sent))
+        if isinstance(call, Call):
+            vertex_clips.reachable(state, call.body)
     except (ValueError, KeyError, jsonschema.ValidationError) as error:
         return Answer(400, "INVALID_ARGUMENT", f"Invalid JSON payload received: {str(error)[:250]}")
     if isinstance(call, Call):
@@ -215,7 +236,7 @@ def _call(path: str, body: dict[str, Any]) -> Call | Answer:
             raise ValueError("request size exceeds 1.5 MB")
         if own[1] != ENDPOINT:
             return GONE
-        return Call("predict", own[1], body, str(body["instances"]))
+        return Call("custom", own[1], body, str(body["instances"]))
     known = CALL.fullmatch(path)
     kind, model = (known[3], known[2]) if known else ("", "")
     if kind == "generateContent" and model in vertex_pictures.TOKENS:
@@ -225,5 +246,10 @@ def _call(path: str, body: dict[str, Any]) -> Call | Answer:
     if kind == "predictLongRunning" and model in vertex_clips.SECOND:
         check(body, discovered(f"{vertex_pictures.V1}PredictLongRunningRequest"))
         check(body, VEO)
+        return Call(kind, model, body, str(body["instances"]))
+    if kind == "predict" and model == vertex_pictures.TRY_ON:
+        check(body, discovered(f"{vertex_pictures.V1}PredictRequest"))
+        check(body, TRY_ON)
+        vertex_pictures.wearable(body)
         return Call(kind, model, body, str(body["instances"]))
     return ANSWERS["retired"] if known else GONE

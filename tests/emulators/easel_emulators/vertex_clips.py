@@ -14,8 +14,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from easel_emulators.base import spoiled
+from easel_emulators.google_bucket import NAME, PREFIX
 from easel_emulators.google_tokens import PROJECT
-from easel_emulators.outstanding import Work
+from easel_emulators.outstanding import ELSEWHERE, Work
+from easel_emulators.vertex_pictures import PROMPT, THOUGHT, WORDS, beside
 from easel_emulators.vertex_schemas import check, discovered, typed
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ TOKENS = {"360p": 1931, "720p": 5792, "1080p": 8688, "4k": 17376}
 MILLION = Decimal("17.5")
 LONGEST = {"gemini-omni-1.2-flash": 15, "gemini-omni-1.1-flash": 0}
 """Seconds that may be asked for; 0: the model chooses."""
-STATUSES = ("incomplete", "requires_action", "budget_exceeded")
+STATUSES = ("incomplete", "requires_action", "requires_continuation", "budget_exceeded")
 """Ends that are neither well nor a failure; words of `next`, as `failed and counted` is."""
+STATES = ("idle", "rendering", "")
+"""What the first question finds of a call that goes on: states that are no end, one of them in no schema yet. Words of `next`, too."""
 PLACE = rf"/v1beta1/(projects/{PROJECT}/locations/[a-z0-9-]+/interactions"
 INTERACTIONS = "/interactions"
 CREATE = re.compile(PLACE + ")")
@@ -59,10 +63,30 @@ def begun(state: Vertex, model: str, body: dict[str, Any], word: str) -> dict[st
             "seconds": seconds,
         }
     )
-    state.works[name] = Work(name, model, word, data, body)
+    state.works[name] = work = Work(name, model, word, data, body)
     if word not in ("failed", "blocked late", "blocked as 200"):
         state.bill(model, Decimal(SECOND[model][asked.get("resolution", "720p")]) * seconds)
+        if state.bucket and "storageUri" in asked and word not in ("empty", "expired for good"):
+            state.bucket.put(key(work), spoiled(word, data), "video/mp4")
     return _operation({"name": name})
+
+
+def reachable(state: Vertex, body: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for a bucket that there is not."""
+    place = body.get("parameters", {}).get("storageUri")
+    if place is not None and (state.bucket is None or place != f"gs://{NAME}/{PREFIX}".rstrip("/")):
+        raise ValueError("storageUri")
+
+
+def key(work: Work) -> str:
+    """Where a clip lies in the bucket: by the operation, as Google has it."""
+    return f"{PREFIX}{work.name.rpartition('/')[2]}/sample_0.mp4"
+
+
+def _video(work: Work) -> dict[str, Any]:
+    if "storageUri" not in work.body.get("parameters", {}):
+        return {"bytesBase64Encoded": _base64(work), "mimeType": "video/mp4"}
+    return {"gcsUri": ELSEWHERE if work.word == "elsewhere" else f"gs://{NAME}/{key(work)}", "mimeType": "video/mp4"}
 
 
 def operation(state: Vertex, body: dict[str, Any]) -> Seen:
@@ -84,7 +108,7 @@ def operation(state: Vertex, body: dict[str, Any]) -> Seen:
         case "blocked late":
             error = {"code": 3, "message": POLICY.replace("{prompt}", prompt)}
             return _operation({"name": work.name, "done": True, "error": error})
-    told: dict[str, Any] = {"videos": [{"bytesBase64Encoded": _base64(work), "mimeType": "video/mp4"}]}
+    told: dict[str, Any] = {"videos": [_video(work)]}
     if work.word == "blocked as 200":
         told = {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": [POLICY.replace("{prompt}", prompt)]}
     if work.word == "empty":
@@ -147,7 +171,7 @@ def _tokens(work: Work) -> int:
 
 
 def _cost(work: Work) -> Decimal:
-    return MILLION * _tokens(work) / 1_000_000
+    return MILLION * _tokens(work) / 1_000_000 + beside(work.model)
 
 
 def interaction(state: Vertex, path: str) -> Seen:
@@ -155,8 +179,11 @@ def interaction(state: Vertex, path: str) -> Seen:
     work = state.works.get(path.rpartition("/")[2])
     if work is None:
         return "gone"
-    match work.found(state):
-        case "lost" | "throttled" | "denied" as found:
+    found = work.found(state)
+    if work.word in STATES and work.asked == 1:
+        return _interaction(work, "in_progress") | {"status": work.word}
+    match found:
+        case "lost" | "throttled" | "denied":
             return found
         case "unfinished":
             return _interaction(work, "in_progress")
@@ -169,10 +196,11 @@ def interaction(state: Vertex, path: str) -> Seen:
             return _interaction(work, "failed", error={"code": 3, "message": message})
     count = _tokens(work)
     usage = {
-        "total_input_tokens": 9,
-        "total_output_tokens": count,
-        "output_tokens_by_modality": [{"modality": "video", "tokens": count}],
-        "total_tokens": 9 + count,
+        "total_input_tokens": PROMPT,
+        "total_output_tokens": count + WORDS,
+        "output_tokens_by_modality": [{"modality": "video", "tokens": count}, {"modality": "text", "tokens": WORDS}],
+        "total_thought_tokens": THOUGHT,
+        "total_tokens": PROMPT + count + WORDS + THOUGHT,
     }
     if work.word in STATUSES:
         return _interaction(work, work.word) | {"usage": usage}

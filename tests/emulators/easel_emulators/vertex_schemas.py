@@ -2,8 +2,9 @@
 
 From Google's Discovery document (aiplatform v1, revision 20261106, in google-api-python-client), which says `any` of what predict and
 predictLongRunning take: Veo's instances and parameters are by hand from docs.cloud.google.com (VideoGenerationModelInstance and
-VideoGenerationModelParams, read 2026-11-29), with the names that google-genai's converter writes. What the Interactions API takes is from the
-types of google-genai 3.6.1, since the document has it as bytes alone.
+VideoGenerationModelParams, read 2026-11-29), with the names that google-genai's converter writes, and so are those of Virtual Try-On
+(VirtualTryOnModelInstance, VirtualTryOnModelParams and the same types of the RPC reference, read 2026-11-29). What the Interactions API takes is
+from the types of google-genai 3.6.1, since the document has it as bytes alone.
 """
 
 from __future__ import annotations
@@ -54,10 +55,80 @@ VEO = {
                 "negativePrompt": {"type": "string"},
                 "generateAudio": {"type": "boolean"},
                 "enhancePrompt": {"type": "boolean"},
+                "storageUri": {"type": "string", "pattern": "^gs://"},
                 "personGeneration": {"enum": ["dont_allow", "allow_adult", "allow_all"]},
             },
             "additionalProperties": False,
         },
+    },
+    "required": ["instances"],
+    "additionalProperties": False,
+}
+WORN = {
+    "type": "object",
+    "properties": {
+        "image": {
+            "type": "object",
+            "properties": {
+                "bytesBase64Encoded": {"type": "string", "format": "byte"},
+                "mimeType": {"enum": ["image/png", "image/jpeg"]},
+            },
+            "required": ["bytesBase64Encoded"],
+            "additionalProperties": False,
+        }
+    },
+    "required": ["image"],
+    "additionalProperties": False,
+}
+TRY_ON = {
+    "type": "object",
+    "properties": {
+        "instances": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {
+                "type": "object",
+                # Without prompt, which few accounts may send (google-genai, recontext_image).
+                "properties": {
+                    "personImage": WORN,
+                    "productImages": {"type": "array", "minItems": 1, "maxItems": 1, "items": WORN},
+                },
+                "required": ["personImage", "productImages"],
+                "additionalProperties": False,
+            },
+        },
+        "parameters": {
+            "type": "object",
+            # Without storageUri, which has the result lie in a bucket.
+            "properties": {
+                "sampleCount": {"type": "integer", "minimum": 1, "maximum": 4},
+                "seed": {"type": "integer", **INT32},
+                "baseSteps": {"type": "integer", **INT32, "minimum": 1},
+                # The reference has hyphens, and the official client capitals with underscores.
+                "safetySetting": {
+                    "type": "string",
+                    "pattern": "(?i)^block[-_](low[-_]and[-_]above|medium[-_]and[-_]above|only[-_]high|none)$",
+                },
+                "personGeneration": {"type": "string", "pattern": "(?i)^(dont[-_]allow|allow[-_]adult|allow[-_]all)$"},
+                "addWatermark": {"type": "boolean"},
+                "enhancePrompt": {"type": "boolean"},
+                "outputOptions": {
+                    "type": "object",
+                    "properties": {
+                        "mimeType": {"enum": ["image/png", "image/jpeg"]},
+                        "compressionQuality": {"type": "integer", "minimum": 0, "maximum": 100},
+                    },
+                    "additionalProperties": False,
+                },
+            },
+            # A seed goes with addWatermark: false alone.
+            "dependentSchemas": {
+                "seed": {"required": ["addWatermark"], "properties": {"addWatermark": {"const": False}}}
+            },
+            "additionalProperties": False,
+        },
+        "labels": {},
     },
     "required": ["instances"],
     "additionalProperties": False,

@@ -34,6 +34,24 @@ EXPLAINED: dict[str, dict[str, str]] = {
                 "onUnsupported is for jobs of a generationClassName, whose providers honour fewer fields",
             )
         },
+        **{
+            f"GenerationJob.spec: a new rule: {rule}": "of tasks that there were not; any other job is taken as before"
+            for rule in (
+                "a task that providers alone do needs a generationClassName",
+                "an s3:// input is read with the endpoint and credentials of output.store.s3, which is missing",
+                "erase, remove-background and virtual-try-on read no prompts; leave them out",
+                "file:// works with `easel run` only; in a cluster use s3:// or pvc://",
+                "image-to-image, inpaint, outpaint, upscale, erase, remove-background, replace-background, search-and-replace, "
+                "search-and-recolor, style-transfer, virtual-try-on and image-to-video need inputs.image; other tasks take none",
+                "inpaint and erase need inputs.mask; other tasks take none",
+                "maskColours is for inpaint and erase only",
+                "remove-background gives png, which keeps what is transparent",
+                "search-and-replace and search-and-recolor need a search in each prompt; other tasks take none",
+                "style-to-image and style-transfer need inputs.style; other tasks take none",
+                "this task needs prompts",
+                "virtual-try-on needs inputs.garment; other tasks take none",
+            )
+        },
         "ModelDeployment.spec.cache: a new rule: name exactly one cache: persistentVolumeClaim or emptyDir": (
             "the one field that there was had to be given"
         ),

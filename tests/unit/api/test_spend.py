@@ -19,7 +19,7 @@ from easel_api.provider import (
     SpendLimits,
     Window,
 )
-from easel_api.spend import NOTHING, account_of, booked, close, room, windows_of
+from easel_api.spend import NOTHING, account_of, booked, close, recorded, room, windows_of
 
 TODAY = date(2026, 11, 28)
 CENT = Decimal("0.01")
@@ -54,6 +54,17 @@ def test_paying_what_was_reserved_makes_no_room_for_more() -> None:
     spend = booked(Spend(), LIMITS, account(reserved="0.90"), TODAY)
     assert spend is not None
     assert booked(spend, LIMITS, account(reserved="0.90", paid="0.90"), TODAY) is None
+
+
+def test_a_bill_above_what_was_reserved_is_recorded_though_there_is_no_room_for_it() -> None:
+    spend = booked(Spend(), LIMITS, account(reserved="0.90"), TODAY)
+    assert spend is not None
+    over = account(paid="1.20")
+    assert booked(spend, LIMITS, over, TODAY) is None
+    spend = recorded(spend, over, TODAY)
+    assert (day(spend), room(spend, LIMITS, TODAY)) == (Decimal("1.20"), Decimal("-0.20"))
+    assert recorded(spend, over, TODAY) == spend
+    assert day(close(spend, "a", TODAY)) == Decimal("1.20")
 
 
 def test_saying_it_again_changes_nothing() -> None:

@@ -22,10 +22,21 @@ def problems(*manifests: Manifest, for_cluster: bool = True) -> list[Problem]:
     return list(validate_text(text, "job.yaml", for_cluster=for_cluster).problems)
 
 
+def searching(words: str) -> Manifest:
+    """A job that looks for a part of a picture."""
+    made = job(
+        task="search-and-replace",
+        generationClassName="studio",
+        inputs={"image": {"uri": "s3://art/in/mug.png"}},
+        prompts=[{"text": "a vase", "search": words}],
+    )
+    return edited(made, "spec.backends", ...)
+
+
 BAD: list[tuple[Manifest, str, str]] = [
     (edited(job(), "spec.task", ...), "spec.task", "is missing. Add it: What to make"),
-    (edited(job(), "spec.prompts", ...), "spec.prompts", "every task but image-to-video, latent-to-image and latent-to-video needs prompts"),
-    (edited(job(), "spec.prompts", []), "spec.prompts", "every task but image-to-video, latent-to-image and latent-to-video needs prompts"),
+    (edited(job(), "spec.prompts", ...), "spec.prompts", "this task needs prompts"),
+    (edited(job(), "spec.prompts", []), "spec.prompts", "this task needs prompts"),
     (job(task="interpolation"), "spec.prompts", "interpolation needs an end in each prompt, or parameters.endSeed"),
     (job(task="interpolation", prompts=[{"text": "a", "end": "{{b}}"}]), "spec.prompts[0].end", "{{b}}). Add spec.matrix.b"),
     (job(parameters={"maskColours": [None]}), "spec.parameters.maskColours[0]", "must be text (found: nothing). Put it in quotes. # and six"),
@@ -59,6 +70,8 @@ BAD: list[tuple[Manifest, str, str]] = [
     (edited(job(), "spec.suspend", "yes"), "spec.suspend", "must be true or false"),
     (edited(job(), "spec.matrix", ["red"]), "spec.matrix", "must be a mapping of names to values (found: a list of 1)"),
     (edited(job(), "spec.matrix", {"co-lour": ["red"]}), "spec.matrix.co-lour", "Letters, digits and _, starting with a letter"),
+    (searching("the {{what}}"), "spec.prompts[0].search", "{{what}}). Add spec.matrix.what"),
+    (searching("the {{what"), "spec.prompts[0].search", "{{ or }} that belongs to no variable"),
     (edited(job(), "spec.matrix", {"colour": ["red"]}), "spec.matrix.colour", "no prompt uses this variable. Write {{colour}}"),
     (
         job(prompts=[{"text": "a {{colour}} mug"}], matrix={"colour": ["red", "red"]}),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel_api.errors import Cancelled, EnvironmentFault
+from easel_api.errors import Cancelled, CapacityQueued, EnvironmentFault
 from easel_inference.backends.replicas import ReplicaSet, ReplicaSettings, resolve
 
 
@@ -93,7 +93,7 @@ def test_waiting_for_a_replica_ends_with_the_job() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Cancelled):
-        World().set._take(1, stop)
+        World().set._take(1, stop, waits=True)
 
 
 def test_patience_counts_from_the_last_sign_of_life() -> None:
@@ -107,7 +107,7 @@ def test_patience_counts_from_the_last_sign_of_life() -> None:
     stop = threading.Timer(0.1, lambda: setattr(world, "now", 111))
     stop.start()
     with pytest.raises(EnvironmentFault, match="for 60 s"):
-        world.set._take(1, threading.Event())
+        world.set._take(1, threading.Event(), waits=True)
     assert world.now == 111
 
 
@@ -120,7 +120,7 @@ def test_nobody_gives_up_while_an_item_runs() -> None:
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()
         with pytest.raises(Cancelled):
-            world.set._take(1, stop)
+            world.set._take(1, stop, waits=True)
 
 
 @pytest.mark.parametrize("endpoint", ["", "host", "host:", ":1", "host:x"])
@@ -133,3 +133,8 @@ def test_names_are_resolved_to_addresses() -> None:
     assert resolve("127.0.0.1", 80) == {"127.0.0.1:80"}
     assert resolve("::1", 80) == {"[::1]:80"}
     assert resolve("no-such-host.invalid", 80) == frozenset()
+
+
+def test_who_does_not_wait_is_told_that_there_is_no_replica() -> None:
+    with pytest.raises(CapacityQueued), World().set.lease(1, threading.Event(), waits=False):
+        pass

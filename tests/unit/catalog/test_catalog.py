@@ -11,13 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from easel_api.offers import Event, Offer, State, WireFamily
-from easel_api.tasks import Task
+from easel_api.tasks import OWN, Task
 from easel_api.validation.rules import broken_rules
 from easel_inference.catalog.loading import Row, read, surfaces
 from easel_inference.catalog.table import lines, markdown, prices, state
 from easel_inference.cli import main
 
-TODAY = date(2026, 11, 28)
+TODAY = date(2026, 11, 29)
 PAGE = Path(__file__).parents[3] / "docs/providers.md"
 BEGIN, END = "<!-- generated from the catalogue: make golden -->\n\n", "<!-- end -->\n"
 ROWS = [(name, row) for name, surface in surfaces().items() for row in surface.offers]
@@ -47,7 +47,8 @@ def test_a_row_is_served_by_a_family_or_is_gone(row: Row) -> None:
         assert row.prices == []
         return
     assert row.family in WireFamily
-    assert bool(row.tasks) != bool(row.no_task)
+    assert row.tasks
+    assert (row.keeps is None) == (row.retention is None), "what a class compares is said with what a person reads"
     assert all(figure.checked_at <= TODAY for figure in (row, *row.prices, *row.lifecycle))
 
 
@@ -133,6 +134,18 @@ def test_the_cheaper_goes_first_and_who_retires_behind_all_that_stay() -> None:
     assert priced[0].startswith("$0.0059 per result, by its tokens (1K Draft)")
     assert priced.index("$0.03 per image") < priced.index("$30.00 per million tokens"), "known before the call"
     assert priced[-1] == "unknown" or "unknown" not in priced
+
+
+def test_every_task_is_somebodys() -> None:
+    assert {task for _, row in ROWS for task in row.tasks} | OWN == set(Task)
+
+
+def test_the_page_says_of_every_surface_what_a_class_compares() -> None:
+    page = markdown(surfaces(), TODAY)
+    for name, surface in surfaces().items():
+        said = f"### {surface.title}\n\nKeeps (`{surface.keeps.value}`): {surface.retention}\n"
+        assert (said in page) == (name != "others"), name
+    assert "Of `gemini-omni-1.2-flash` and `gemini-omni-1.1-flash` (`Unknown`): What is made in the background" in page
 
 
 def test_golden_page() -> None:

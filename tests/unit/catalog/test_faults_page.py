@@ -16,7 +16,8 @@ PAGE = Path(__file__).parents[3] / "docs/faults.md"
 HEAD = """# What becomes of a paid call
 
 Every wire family goes through every fault that can happen to it, in `tests/worker/test_faults.py`: a job of one item on a real API server, a worker, an emulator of the
-provider that counts what it would bill, a real bucket. No item is ever billed twice, and the Provider's ledger holds the emulator's own count to the cent. Each family also has its
+provider that counts what it would bill, a real bucket. No item is billed twice there (in life, except where [two workers of one job](limits.md#known-weaknesses) live at once), and the Provider's ledger holds the emulator's own count to the
+cent. Each family also has its
 worker killed in the middle of a call: a call with a handle is picked up and delivered, of another one nobody knows, and the item ends as `AmbiguousSubmit`.
 
 *Delivered* is a result in the bucket; all else is the reason that the item ends with. **paid** is behind what is billed. With `fallback.when: [BackendFailure]`

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,25 @@ def test_a_provider_that_is_not_understood_is_told_with_its_name_and_field() -> 
         read_provider(Says(OTHER), ProviderName("art", "west"))
     assert caught.value.where == "provider art/west: spec.family"
     assert "Telepathy" not in str(caught.value)
+
+
+def test_the_day_is_that_of_the_api_server() -> None:
+    """A node's clock may be days ahead, and windows of a ledger never go back."""
+
+    class Dated(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200)
+            self.send_header("Date", "Tue, 31 Dec 2030 23:59:59 GMT")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Dated) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        api = Api(Server(f"http://127.0.0.1:{server.server_port}", None, None), threading.Event())
+        assert api.today() == datetime.now(UTC).date(), "nobody was asked yet"
+        api.answer("GET", "/", "it")
+        server.shutdown()
+    assert api.today() in (date(2030, 12, 31), date(2031, 1, 1))

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_api.errors import Cancelled
-from easel_inference.jobs.turns import Turns
+from easel_inference.jobs.turns import NoTurn, Turns
 from easel_inference.jobs.wallet import Share
+
+PATIENCE = 60.0
 
 
 @given(limit=st.integers(0, 200), workers=st.integers(1, 50))
@@ -29,7 +31,7 @@ def test_no_more_calls_at_once_than_the_share_of_the_moment() -> None:
 
     def call() -> None:
         nonlocal most, now
-        with turns.one(lambda: None):
+        with turns.one(lambda: None, PATIENCE):
             with lock:
                 now += 1
                 most = max(most, now)
@@ -49,7 +51,7 @@ def test_the_pace_is_that_of_all_workers_together() -> None:
     turns = Turns(16, 1200, lambda: Share(0, 2))
     began = time.monotonic()
     for _ in range(6):
-        with turns.one(lambda: None):
+        with turns.one(lambda: None, PATIENCE):
             pass
     assert time.monotonic() - began >= 5 * 0.1
 
@@ -66,8 +68,21 @@ def test_who_has_no_part_waits_until_the_job_ends_or_another_worker_does() -> No
         if looks > 3:
             raise Cancelled("stopped")
 
-    with turns.one(check):
+    with turns.one(check, PATIENCE):
         assert looks >= 2
         share[0] = Share(2, 3)
-        with pytest.raises(Cancelled), turns.one(check):
+        with pytest.raises(Cancelled), turns.one(check, PATIENCE):
             pass
+
+
+def test_a_turn_that_somebody_waited_for_in_vain_is_there_for_the_next() -> None:
+    turns = Turns(16, 20, Share)
+    began = time.monotonic()
+    with turns.one(lambda: None, PATIENCE):
+        pass
+    for _ in range(4):
+        with pytest.raises(NoTurn, match="no turn"), turns.one(lambda: None, 0.01):
+            pass
+    with turns.one(lambda: None, PATIENCE):
+        pass
+    assert time.monotonic() - began < 3 + 4  # the second slot of three seconds, not the sixth

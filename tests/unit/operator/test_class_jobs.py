@@ -11,13 +11,14 @@ from operator_strategies import CLASS, of_a_class
 from operator_views import NOW, READY, batch, environment, job_spec, job_view
 
 from easel_api.generationjob import ChosenBackend
-from easel_operator.core.actions import Apply, Suspend
+from easel_operator.core.actions import Apply, ApplyStatus, Suspend
 from easel_operator.core.admission import UNKNOWN, AdmissionQueue, Turn
+from easel_operator.core.conditions import MAX_MESSAGE
 from easel_operator.core.decision import Decision
-from easel_operator.core.observed import JobView, Problem, Routes, UsableProvider
+from easel_operator.core.observed import Candidate, JobView, Problem, Routes, UsableProvider
 
 WEST = Routes(CLASS, (UsableProvider("west", "aws"),))
-NOBODY = Routes(CLASS, (), ("Provider west is not ready",))
+NOBODY = Routes(CLASS, (), ("spec.backends[1].provider: Provider west is not ready",))
 
 
 def view(routes: Routes | Problem | None, **changes: Any) -> JobView:
@@ -72,9 +73,51 @@ def test_a_class_that_is_not_there_is_waited_for_and_looked_for_again() -> None:
     assert decision.requeue_after == 30
 
 
-def test_no_backend_at_all_says_why_of_each() -> None:
-    decision = decide(view(NOBODY, candidates=()), environment())
-    assert said(decision)["Reconciling"] == ("True", "ProviderNotReady")
+def waits_for(routes: Routes, *candidates: Candidate) -> tuple[str, str]:
+    """Reason and message."""
+    decision = decide(view(routes, candidates=candidates), environment())
+    (status,) = [each for each in decision.actions if isinstance(each, ApplyStatus)]
+    (told,) = [each for each in status.status["conditions"] if each["type"] == "Reconciling"]
+    assert len(told["message"]) <= MAX_MESSAGE
+    text, since, _ = told["message"].partition(" (waits since ")
+    assert since, "it is cut off"
+    return told["reason"], text
+
+
+ABSENT = Candidate("studio", found=False)
+WEST_TOLD = "spec.backends[1].provider: Provider west is not ready"
+
+
+def test_no_backend_at_all_says_why_of_each_by_its_field() -> None:
+    clouds = Routes(CLASS.model_copy(update={"backends": CLASS.backends[1:]}), (), ("spec.backends[0].provider: why",))
+    assert waits_for(clouds) == (
+        "ProviderNotReady",
+        "GenerationClass studio: spec.backends[0].provider: why; the job waits for one of them",
+    )
+    for candidate, found in (
+        (ABSENT, "there is no ModelDeployment studio in this namespace"),
+        (replace(READY, deleting=True), "ModelDeployment studio is being deleted"),
+    ):
+        assert waits_for(NOBODY, candidate) == (
+            "ModelNotFound",
+            f"GenerationClass studio: spec.backends[0].modelDeployment: {found}; create it, or name another; "
+            f"{WEST_TOLD}; the job waits for one of them",
+        )
+
+
+def test_what_is_wrong_with_others_is_told_only_while_none_will_come() -> None:
+    reason, message = waits_for(NOBODY, replace(READY, tasks=frozenset()))
+    assert reason == "TaskUnsupported"
+    assert message.endswith(f". GenerationClass studio: {WEST_TOLD}")
+    assert waits_for(NOBODY, replace(READY, ready=False, desired=0, wakes=True))[1].endswith("this job wakes it")
+
+
+def test_what_is_wrong_with_many_backends_is_told_as_far_as_there_is_room() -> None:
+    many = Routes(CLASS, (), tuple(f"spec.backends[{each}].models: {'x' * 200}; mend" for each in range(1, 10)))
+    _, message = waits_for(many, ABSENT)
+    assert message.endswith("mend; and 6 more; the job waits for one of them")
+    _, message = waits_for(many, replace(READY, tasks=frozenset()))
+    assert message.endswith("mend; and 7 more")
 
 
 def test_an_own_model_that_cannot_do_the_task_is_not_woken_for_it() -> None:

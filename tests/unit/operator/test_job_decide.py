@@ -54,6 +54,13 @@ def test_the_choice_of_a_backend(candidates: tuple[Candidate, ...], expected: An
     assert (found.reason if isinstance(found, Waiting) else found) == expected
 
 
+def test_a_model_of_which_nobody_knows_the_family_does_no_task_of_providers_alone() -> None:
+    spec = job_spec().model_copy(update={"task": Task.ERASE})
+    found = choose(spec, (UNTOLD,))
+    assert isinstance(found, Waiting)
+    assert found.reason == "TaskUnsupported"
+
+
 EQUIPPED = replace(READY, name="equipped", adapters=frozenset({"ink", "shapes"}))
 
 

@@ -117,3 +117,11 @@ def test_a_model_is_ready_with_a_replica_of_its_present_specification_only() -> 
 @pytest.mark.parametrize("annotations", [{}, {MODEL_DEPLOYMENT: "x" * 64}, {SELECTED_REASON: "WarmReplica"}])
 def test_annotations_that_name_no_backend_are_passed_over(annotations: dict[str, str]) -> None:
     assert parsing.batch_job_of({"metadata": {"annotations": annotations}}).backend is None
+
+
+@pytest.mark.parametrize(("reason", "failed"), [("DeadlineExceeded", True), ("PodFailurePolicy", False)])
+def test_a_job_whose_time_is_up_has_failed_while_its_pods_still_end(reason: str, failed: bool) -> None:
+    """The worker asks what became of its job, and calls off what nobody will ask for."""
+    target = {"type": "FailureTarget", "status": "True", "reason": reason, "lastTransitionTime": "2026-11-29T12:00:00Z"}
+    found = parsing.batch_job_of({"metadata": {}, "status": {"conditions": [target], "active": 1}})
+    assert (found.failure is not None, found.finished_at != "") == (failed, failed)

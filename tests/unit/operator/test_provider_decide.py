@@ -46,6 +46,10 @@ def said(found: ProviderView) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in written(found)["conditions"]}
 
 
+def message(found: ProviderView, of: str = "Ready") -> str:
+    return next(str(each["message"]) for each in written(found)["conditions"] if each["type"] == of)
+
+
 def test_it_is_looked_at_again_at_the_next_day() -> None:
     assert decide(view(), environment(datetime(2026, 11, 28, 23, 59, 0, tzinfo=UTC))).requeue_after == 61
 
@@ -80,6 +84,83 @@ def test_a_model_that_goes_or_is_gone(lifecycle: str, expected: dict[str, tuple[
     changed = replace(found, offers={CORE: going})
     assert said(changed) == expected
     assert "core-v2 follows it" in written(changed)["offers"][0]["message"]
+
+
+TASKS = {"tasks": ["text-to-image"]}
+
+
+def test_a_model_that_nobody_knows_is_told_what_would_mend_it() -> None:
+    found = view(family="SageMaker", offers=[{"model": "ours"}])
+    assert said(found)["Stalled"] == ("True", "InvalidInput")
+    assert message(found).endswith("the catalogue knows no ours of SageMaker; name the tasks and prices of each")
+    assert message(view(family="SageMaker", offers=[{"model": "ours", **TASKS}])) == "1 of 1 offers can be used"
+
+
+def test_tasks_are_not_asked_for_where_they_would_mend_nothing() -> None:
+    for offer in ({"model": "ours"}, {"model": "ours", **TASKS}):
+        found = view(offers=[offer])
+        assert "whatever an offer says: name one of them" in message(found)
+        assert "tasks" not in message(found) + written(found)["offers"][0]["message"]
+    assert message(view(offers=[{"model": CORE}])) == "1 of 1 offers can be used"
+
+
+@pytest.mark.parametrize(
+    ("changes", "bad", "mend"),
+    [
+        ({"family": "SageMaker"}, {"model": "ours"}, "name the tasks and prices of each"),
+        ({}, {"model": "ours", **TASKS}, "or take the offer out"),
+    ],
+    ids=["open", "coded"],
+)
+def test_an_offer_that_nobody_knows_leaves_the_others_usable(
+    changes: dict[str, Any], bad: dict[str, Any], mend: str
+) -> None:
+    good = {"model": "known", **TASKS} if changes else {"model": CORE}
+    found = view(**changes, offers=[good, bad])
+    assert said(found) == {"Ready": ("True", "Configured"), "OffersServed": ("False", "InvalidInput")}
+    assert message(found) == "1 of 2 offers can be used"
+    assert message(found, "OffersServed").startswith("spec.offers: the catalogue knows no ours of ")
+    assert message(found, "OffersServed").endswith(mend)
+
+
+ERASER = "us.stability.stable-image-erase-object-v1:0"
+IDLE = {"model": ERASER, "tasks": ["upscale"]}
+"""Its row has another task."""
+
+
+def test_an_offer_that_does_no_task_is_not_one_that_can_be_used() -> None:
+    both, alone = view(offers=[{"model": CORE}, IDLE]), view(offers=[IDLE])
+    does = "does nothing"
+    assert (
+        written(both)["offers"][1]["message"]
+        == f"{does}: its row in the catalogue has none of the tasks that the offer names"
+    )
+    assert said(both) == {"Ready": ("True", "Configured"), "OffersServed": ("False", "InvalidInput")}
+    assert message(both) == "1 of 2 offers can be used"
+    told = f"spec.offers: {ERASER} {does} (status.offers says why); take it out"
+    assert message(both, "OffersServed") == told
+    assert said(alone)["Stalled"] == ("True", "InvalidInput")
+    assert message(alone) == told
+
+
+def test_the_longest_words_of_a_source_fit_into_the_status() -> None:
+    body = {"model": CORE, "tasks": ["upscale"], "source": "s", "checkedAt": "2025-11-23", "regions": ["x" * 64] * 9}
+    assert len(written(replace(view(), offers={CORE: Offer.model_validate(body)}))["offers"][0]["message"]) == 512
+
+
+def test_what_mends_it_is_told_however_many_offers_nobody_knows() -> None:
+    found = view(family="SageMaker", offers=[{"model": f"{each}-{'x' * 120}"} for each in range(9)])
+    assert message(found).endswith("(and 6 more) of SageMaker; name the tasks and prices of each")
+
+
+def test_mistakes_are_told_before_what_is_gone() -> None:
+    step = {"event": "Retired", "day": "2025-01-01", "source": "a page", "checkedAt": "2025-11-23"}
+    body = {"model": CORE, "source": "s", "checkedAt": "2025-11-23", "lifecycle": [step]}
+    found = view(offers=[{"model": CORE}, {"model": "ours"}, IDLE])
+    changed = replace(found, offers=found.offers | {CORE: Offer.model_validate(body)})
+    assert said(changed)["Stalled"] == ("True", "InvalidInput")
+    ours, idle, gone = (message(changed).index(part) for part in ("no ours of", "does nothing", "is no longer served"))
+    assert ours < idle < gone
 
 
 def test_a_spec_that_does_not_parse_is_told() -> None:

@@ -11,11 +11,12 @@ from easel_inference.catalog.merging import offer_of
 from easel_operator.adapters.metrics import PrometheusMetrics
 from easel_operator.core.actions import Action
 from easel_operator.core.admission import AdmissionQueue
-from easel_operator.core.observed import Probe, Routes, UsableProvider
+from easel_operator.core.observed import Probe, Problem, Routes, UsableProvider
 from easel_operator.core.resources import (
     GENERATION_CLASSES,
     GENERATION_JOBS,
     NAMESPACES,
+    PODS,
     PROVIDERS,
     ROLE_BINDINGS,
     Key,
@@ -77,6 +78,10 @@ class World:
         self.cache.put(resource, raw)
         return raw
 
+    def backends(self, *backends: Raw) -> None:
+        """Of the class, in place of the one Provider."""
+        self.there[Reference(GENERATION_CLASSES, "", "studio")] = {"spec": {"backends": list(backends)}}
+
     def provider(self, namespace: str = "platform", **spec: Any) -> Raw:
         ready = {"type": "Ready", "status": "True", "reason": "Configured", "lastTransitionTime": "t"}
         body = {
@@ -110,6 +115,7 @@ class World:
         return True
 
 
+UNSELECTED = "its namespaceSelector does not select namespace art; let it, or name another Provider"
 BY_TEAM = {"matchLabels": {"team": "art"}}
 
 
@@ -117,7 +123,7 @@ async def test_a_provider_of_another_namespace_is_used_by_its_full_name_once_the
     world = World("art", "platform")
     world.provider(namespaceSelector=BY_TEAM)
     assert (await world.routes()).unusable == (
-        "Provider west.platform: the workers of namespace art have no rights to it yet",
+        "spec.backends[0].provider: Provider west.platform: the workers of namespace art have no rights to it yet",
     )
     world.bound("art")
     assert (await world.routes()).providers == (UsableProvider("west.platform", "aws"),)
@@ -133,17 +139,21 @@ async def test_one_of_the_own_namespace_keeps_its_name_however_it_is_named() -> 
 @pytest.mark.parametrize(
     ("world", "spec", "says"),
     [
-        (World("art", "platform"), {}, "its namespaceSelector does not select namespace art"),
+        (World("art", "platform"), {}, UNSELECTED),
         (
             World("art", "platform"),
             {"namespaceSelector": {"matchLabels": {"team": "lab"}}},
-            "its namespaceSelector does not select namespace art",
+            UNSELECTED,
         ),
-        (World("art"), {"namespaceSelector": {}}, "the operator does not watch namespace platform"),
+        (
+            World("art"),
+            {"namespaceSelector": {}},
+            "the operator does not watch namespace platform; name a Provider of one that it watches",
+        ),
         (
             World("art", "platform", shares=False),
             {"namespaceSelector": {}},
-            "the platform shares no Providers among namespaces (providers.acrossNamespaces)",
+            "the platform shares no Providers among namespaces (providers.acrossNamespaces); name one of namespace art",
         ),
     ],
     ids=["none", "another", "unwatched", "off"],
@@ -151,11 +161,75 @@ async def test_one_of_the_own_namespace_keeps_its_name_however_it_is_named() -> 
 async def test_one_that_is_not_for_this_namespace_says_why(world: World, spec: Raw, says: str) -> None:
     world.provider(**spec)
     world.bound("art")
-    assert (await world.routes()).unusable == (f"Provider west.platform: {says}",)
+    assert (await world.routes()).unusable == (f"spec.backends[0].provider: Provider west.platform: {says}",)
 
 
 async def test_one_that_is_not_there_is_named_in_full() -> None:
-    assert (await World("art", "platform").routes()).unusable == ("there is no Provider west.platform",)
+    assert (await World("art", "platform").routes()).unusable == (
+        "spec.backends[0].provider: there is no Provider west.platform; create it, or name another",
+    )
+
+
+IDLE = "us.stability.stable-image-erase-object-v1:0"
+FILLS = "us.stability.stable-image-inpaint-v1:0"
+
+
+@pytest.mark.parametrize(
+    ("offers", "models", "says"),
+    [
+        ([CORE], ["core"], f"models: Provider west offers no core; name what it offers for text-to-image: {CORE}"),
+        (
+            [CORE, FILLS],
+            ["core", FILLS],
+            f"models: Provider west offers no core; name what it offers for text-to-image: {CORE}",
+        ),
+        ([FILLS], ["core"], f"models: Provider west offers no core; name what it offers: {FILLS}"),
+        ([CORE, IDLE], [IDLE], f"models: {IDLE} of Provider west can do no text-to-image; name what can: {CORE}"),
+        (
+            [IDLE],
+            [],
+            "provider: no offer of Provider west can do text-to-image; add one to its spec.offers that can, or name another Provider",
+        ),
+    ],
+    ids=["typo", "typo-beside", "typo-and-task", "task", "none"],
+)
+async def test_models_that_a_class_cannot_have_are_told_by_their_field(
+    offers: list[str], models: list[str], says: str
+) -> None:
+    world = World("art", home=None)
+    world.provider("art", offers=[{"model": each} for each in offers])
+    world.backends({"modelDeployment": {"name": "studio"}}, {"provider": {"name": "west"}, "models": models})
+    assert (await world.routes()).unusable == (f"spec.backends[1].{says}",)
+
+
+async def test_a_provider_is_used_for_the_models_that_a_class_names_rightly() -> None:
+    world = World("art", home=None)
+    world.provider("art")
+    west = {"name": "west"}
+    world.backends(
+        {"provider": west, "models": ["core"]}, {"provider": west}, {"provider": west, "models": [CORE, "x"]}
+    )
+    found = await world.routes()
+    assert found.providers == (UsableProvider("west", "aws"),)
+    assert [each.partition(":")[0] for each in found.unusable] == ["spec.backends[0].models"]
+
+
+async def test_a_class_that_cannot_be_read_is_named() -> None:
+    world = World("art")
+    world.backends()
+    found = (await world.observer.job(JOB, {"metadata": {}, "spec": SPEC})).routes
+    assert isinstance(found, Problem)
+    assert found.message.startswith("GenerationClass studio: spec.backends")
+
+
+async def test_what_is_said_of_many_models_is_short() -> None:
+    world = World("art", home=None)
+    named = [f"{each:0120}" for each in range(40)]
+    world.provider("art", family="SageMaker", offers=[{"model": each, "tasks": ["upscale"]} for each in named[:20]])
+    world.backends({"provider": {"name": "west"}, "models": named[20:36]})
+    (told,) = (await world.routes()).unusable
+    assert len(told) < 600
+    assert told.endswith("(and 19 more)")
 
 
 async def test_those_who_may_use_it_are_the_watched_namespaces_that_its_selector_selects() -> None:
@@ -191,5 +265,10 @@ def test_changes_are_told_to_whom_they_are_about() -> None:
     assert set(world.cache.affected(PROVIDERS, closed)) == {west}
     over = world.see(GENERATION_JOBS, "art", "mugs", spec=SPEC, status={"completionTime": "t"})
     assert set(world.cache.affected(GENERATION_JOBS, over)) == {job}, "it has no account there"
-    world.see(PROVIDERS, "platform", "west", status={"spend": {"accounts": [{"holder": "mugs"}]}})
+    account = {"holder": "mugs", "job": "art/mugs"}
+    world.see(PROVIDERS, "platform", "west", status={"spend": {"accounts": [account]}})
     assert set(world.cache.affected(GENERATION_JOBS, over)) == {job, west}
+    pod = world.see(PODS, "art", "mugs-x1", {"easel.dev/generation-job": "mugs"})
+    assert set(world.cache.affected(PODS, pod)) == {job, west}, "its last worker may have ended"
+    world.see(GENERATION_JOBS, "art", "mugs", spec=SPEC)
+    assert set(world.cache.affected(PODS, pod)) == {job}

@@ -78,7 +78,6 @@ def test_a_window_that_is_over_holds_nothing(today: date, day: str, month: str) 
         ([], None),
         ([offer()], None),
         ([offer(price("0.08"), price("0.04", size="1K")), offer(price("0.05"))], "0.04"),
-        ([offer(price("0.08")), offer(price("0.01"), tasks=[], noTask="it reads no prompt")], "0.08"),
         ([offer(price("0.3", "Second"), seconds=[8, 4], tasks=["text-to-video"])], "1.2"),
         ([offer(price("30", "MillionTokens", tokens=1000)), offer(price("0.01", "MillionTokens"))], "0.03"),
         ([offer(price("0.01", "ComputeSecond"))], None),
@@ -144,6 +143,28 @@ def test_a_limit_that_is_lifted_and_a_provider_that_is_gone_leave_no_series() ->
     metrics.closed(WEST)
     metrics.closed(WEST)
     assert {(name[0], name[2]) for name in told(metrics)} == {(gauge, "east") for gauge in GAUGES}
+
+
+def test_what_each_namespace_has_paid_is_told_while_the_ledger_has_a_row_of_it() -> None:
+    metrics = PrometheusMetrics()
+    month = {"name": "2026-11", "amount": "30"}
+    rows = [
+        {"name": "art", "day": {"name": "2026-11-27", "amount": "2"}, "month": month},
+        {"name": "lab", "month": month},
+    ]
+    both = Spend.model_validate({"namespaces": rows})
+    metrics.spending(WEST, spending(both, LIMITS, [], TODAY))
+    metrics.spending(EAST, spending(both, LIMITS, [], TODAY))
+    row = {("namespace_spend_dollars", "art", "west", each, "month"): 30.0 for each in ("art", "lab")}
+    of_west = {
+        name: value for name, value in told(metrics).items() if name[0].startswith("namespace") and name[2] == "west"
+    }
+    assert of_west == row | {("namespace_spend_dollars", "art", "west", each, "day"): 0.0 for each in ("art", "lab")}
+    metrics.spending(WEST, spending(Spend.model_validate({"namespaces": rows[:1]}), LIMITS, [], TODAY))
+    assert ("namespace_spend_dollars", "art", "west", "lab", "month") not in told(metrics)
+    assert ("namespace_spend_dollars", "art", "east", "lab", "month") in told(metrics)
+    metrics.closed(EAST)
+    assert not [name for name in told(metrics) if name[2] == "east"]
 
 
 def test_ten_cents_and_twenty_are_thirty() -> None:

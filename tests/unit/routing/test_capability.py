@@ -18,6 +18,7 @@ from easel_inference.routing.request import Loss, Resolved
 
 FREE = {"free": {"multipleOf": 16, "minPixels": 65536, "maxPixels": 8294400, "maxSide": 3840, "maxRatio": 3}}
 RATIOS = {"aspectRatios": ["1:1", "16:9", "9:16", "3:2"]}
+FOURFOLD: dict[str, Any] = {"tasks": ["upscale"], "sizes": {"scales": [4]}, "honours": ["scale"]}
 CLIPS: dict[str, Any] = {"tasks": ["text-to-video"], "seconds": [4, 6, 8]}
 
 
@@ -25,7 +26,11 @@ CLIPS: dict[str, Any] = {"tasks": ["text-to-video"], "seconds": [4, 6, 8]}
     ("has", "asks", "field"),
     [
         ({}, {"task": Task.INPAINT}, "task"),
+        (CLIPS, {"task": Task.TEXT_TO_VIDEO, "encoding": "gif"}, "output.format"),
         ({"maxPromptCharacters": 10}, {"prompt_characters": 11}, "prompts"),
+        ({"maxPromptCharacters": 0}, {"prompt_characters": 1}, "prompts"),
+        ({"needsPrompt": True}, {}, "prompts"),
+        (FOURFOLD, {"task": Task.UPSCALE, "scale": 2, "set_parameters": frozenset({Honours.SCALE})}, "scale"),
         ({"honours": ["seed"]}, {"set_parameters": frozenset({Honours.NEGATIVE})}, "negative"),
         ({"sizes": FREE}, {"width": 1000, "height": 1000}, "width"),
         ({"sizes": FREE}, {"width": 3840, "height": 1024}, "width"),
@@ -60,6 +65,20 @@ def test_what_cannot_be_had_exactly_is_refused_by_its_field(
             ),
         ),
         ({"honours": ["seed"]}, {"set_parameters": frozenset({Honours.SEED})}, Resolved()),
+        ({"maxPromptCharacters": 0}, {}, Resolved()),
+        (
+            {"maxPromptCharacters": 0},
+            {"prompt_characters": 9, "adapts": True},
+            Resolved(losses=(Loss("prompts", "as the job says", ""),)),
+        ),
+        ({"needsPrompt": True}, {"prompt_characters": 1}, Resolved()),
+        (FOURFOLD, {"task": Task.UPSCALE, "scale": 4, "set_parameters": frozenset({Honours.SCALE})}, Resolved(scale=4)),
+        (FOURFOLD, {"task": Task.UPSCALE}, Resolved()),
+        (
+            FOURFOLD,
+            {"task": Task.UPSCALE, "scale": 2, "set_parameters": frozenset({Honours.SCALE}), "adapts": True},
+            Resolved(scale=4, losses=(Loss("scale", "2 times the sides", "4 times"),)),
+        ),
         (CLIPS, {"task": Task.TEXT_TO_VIDEO, "seconds": 6}, Resolved(seconds=6)),
         (
             {"sizes": RATIOS},

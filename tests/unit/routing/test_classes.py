@@ -10,11 +10,11 @@ import pytest
 from easel_api.errors import ERRORS
 from easel_api.generationclass import GenerationClassSpec
 from easel_api.generationjob import GenerationJobSpec
-from easel_api.offers import Honours, Keeps
+from easel_api.offers import Honours, Keeps, WireFamily
 from easel_api.provider import ProviderSpec
-from easel_inference.catalog.merging import keeps_of, offer_of
+from easel_inference.catalog.merging import keeps_of, offer_of, row_of
 from easel_inference.routing.classes import account_of, allowed_by, backends_of, fallback_of, request_of
-from easel_inference.routing.plan import plan
+from easel_inference.routing.plan import Policy, plan
 
 TODAY = date(2026, 11, 28)
 CORE = "stability.stable-image-core-v1:1"
@@ -66,6 +66,30 @@ def test_a_provider_may_say_less_than_the_catalogue_and_not_more() -> None:
     assert (found.sizes.aspect_ratios, found.sizes.free) == (["1:1"], None)
 
 
+@pytest.mark.parametrize("sizes", [{"scales": [2]}, {"scales": [2, 4]}, {}])
+def test_a_model_that_makes_one_scale_makes_it_whatever_a_provider_says(sizes: dict[str, Any]) -> None:
+    """No scales would mean any."""
+    fast = "us.stability.stable-fast-upscale-v1:0"
+    found = offer_of(provider(offers=[{"model": fast, "sizes": sizes}]), fast)
+    assert found is not None
+    assert found.sizes.scales == [4]
+
+
+def test_the_offers_of_one_entry_have_its_weight_together() -> None:
+    ultra = "stability.stable-image-ultra-v1:1"
+    own, west = {"modelDeployment": {"name": "studio"}}, {"provider": {"name": "west"}}
+    spec = of_class(own | {"weight": 90}, west | {"weight": 10})
+    account = account_of(provider(offers=[{"model": CORE}, {"model": ultra}, {"model": "no-such-model"}]))
+    made = plan(request_of(job(), 5), backends_of(spec, {"studio": ""}, {"west": account}), spec.policy, TODAY)
+    weights = {each.name: each.weight for each in made.candidates}
+    assert weights == {"studio": 90.0, f"west/{CORE}": 5.0, f"west/{ultra}": 5.0}, "one that is out has no part"
+
+
+def test_a_model_that_was_on_two_surfaces_is_gone_on_the_day_of_its_own() -> None:
+    rows = [row_of(family, "dall-e-3") for family in (WireFamily.OPENAI_IMAGES, WireFamily.AZURE_OPENAI_IMAGES)]
+    assert [row.ends() for row in rows if row] == [date(2026, 5, 12), date(2026, 7, 31)]
+
+
 def test_a_price_that_nobody_knows_passes_no_limit() -> None:
     spec = of_class({"provider": {"name": "west"}}, allow={"unknownPrice": True})
     for spend, candidates in (({}, 1), ({"perDay": "5"}, 0)):
@@ -77,8 +101,24 @@ def test_a_price_that_nobody_knows_passes_no_limit() -> None:
 
 
 def test_what_a_contract_lets_a_provider_keep_goes_before_what_the_surface_says() -> None:
-    assert keeps_of(provider()) is Keeps.UNKNOWN
-    assert keeps_of(provider(keeps="Nothing")) is Keeps.NOTHING
+    assert keeps_of(provider(), CORE) is Keeps.UNKNOWN
+    assert keeps_of(provider(keeps="Nothing"), CORE) is Keeps.NOTHING
+
+
+def test_a_model_may_keep_more_than_its_surface() -> None:
+    omni = "gemini-omni-1.2-flash"
+    google = {"family": "VertexInteractions", "region": "us-central1", "project": "p", "offers": [{"model": omni}]}
+    assert keeps_of(provider(**google | {"family": "VertexLongRunning"}), "veo-3.1-generate-001") is Keeps.LIMITED
+    assert keeps_of(provider(**google), omni) is Keeps.UNKNOWN
+    assert keeps_of(provider(**google, keeps="Limited"), omni) is Keeps.LIMITED
+    spec = of_class({"provider": {"name": "google"}}, allow={"keeps": ["Nothing", "Limited"], "unknownPrice": True})
+    for said, refused in (
+        ({}, {f"google/{omni}": "the class allows no provider that keeps Unknown"}),
+        ({"keeps": "Limited"}, {}),
+    ):
+        found = backends_of(spec, {}, {"google": account_of(provider(**google, **said))})
+        made = plan(request_of(job(task="text-to-video"), 5), found, spec.policy, TODAY, allowed_by(spec.allow))
+        assert made.refused == refused
 
 
 @pytest.mark.parametrize(
@@ -120,22 +160,38 @@ def test_every_backend_of_a_class_is_a_candidate_or_refused_with_a_reason() -> N
         request_of(job(), 5), backends_of(spec, {"studio": ""}, accounts), spec.policy, TODAY, allowed_by(spec.allow)
     )
     assert [each.name for each in made.candidates] == ["studio", f"west/{CORE}"]
-    assert {each.name: each.reason for each in made.refused} == {
+    assert made.refused == {
         "other": "there is no such ModelDeployment in the job's namespace",
         "nowhere": "there is no such Provider",
         "west/no-such-model": "neither the Provider nor the catalogue has such an offer",
     }
 
 
+def test_an_offer_that_is_none_says_what_it_lacks() -> None:
+    spec = of_class({"provider": {"name": "west"}})
+    for family, told in (("SageMaker", "the offer names no tasks"), ("BedrockInvoke", "whatever the offer says")):
+        account = account_of(provider(family=family, offers=[{"model": "ours"}]))
+        made = plan(request_of(job(), 5), backends_of(spec, {}, {"west": account}), spec.policy, TODAY)
+        assert [told in reason for reason in made.refused.values()] == [True], made.refused
+
+
+def test_an_offer_that_is_none_leaves_the_others_of_its_provider() -> None:
+    account = account_of(provider(offers=[{"model": "ours"}, {"model": CORE}]))
+    backends = backends_of(of_class({"provider": {"name": "west"}}), {}, {"west": account})
+    made = plan(request_of(job(), 5), backends, Policy.ORDERED, TODAY)
+    assert [each.name for each in made.candidates] == [f"west/{CORE}"]
+    assert list(made.refused) == ["west/ours"]
+
+
 def test_a_class_that_allows_little_refuses_what_is_not_known() -> None:
     for allow, reason in (
-        ({"keeps": ["Nothing"]}, "the class allows no retention Unknown"),
+        ({"keeps": ["Nothing"]}, "the class allows no provider that keeps Unknown"),
         ({"regions": ["eu-central-1"]}, "the class allows no region us-west-2"),
     ):
         spec = of_class({"provider": {"name": "west"}}, allow=allow)
         found = backends_of(spec, {}, {"west": account_of(provider())})
         made = plan(request_of(job(), 5), found, spec.policy, TODAY, allowed_by(spec.allow))
-        assert [each.reason for each in made.refused] == [reason]
+        assert list(made.refused.values()) == [reason]
 
 
 def test_what_may_be_paid_for_already_goes_nowhere_else() -> None:

@@ -13,7 +13,7 @@ from routing_views import TODAY, cloud, own, request
 
 from easel_inference.routing.breaker import Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
-from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, Refused, plan
+from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, plan
 
 RETIRED = [{"event": "Retired", "day": "2026-10-23", "source": "a page", "checkedAt": "2026-11-23"}]
 REST = Breaker(open_until=130.0, rests=1, reason="Transient")
@@ -41,7 +41,11 @@ def chosen(made: Plan, known: dict[str, Now] | None = None, fallback: Fallback =
         ),
         (cloud("a"), {"regions": frozenset({"eu-central-1"})}, "the class allows no region that is not known"),
         (cloud("a"), {"providers": frozenset({"b"})}, "the class allows no provider a"),
-        (cloud("a", retention="30 days"), {"retention": frozenset({"None"})}, "the class allows no retention 30 days"),
+        (
+            cloud("a", retention="Limited"),
+            {"retention": frozenset({"Nothing"})},
+            "the class allows no provider that keeps Limited",
+        ),
         (cloud("a", None), {}, "its price is unknown, and the class allows none that is"),
         (cloud("a", tasks=["upscale"]), {}, "task: does upscale"),
         (cloud("a", lifecycle=RETIRED, successor="n"), {}, "m is no longer served; n follows it"),
@@ -53,7 +57,7 @@ def chosen(made: Plan, known: dict[str, Now] | None = None, fallback: Fallback =
 def test_a_backend_that_is_out_says_why(backend: Backend, allowed: dict[str, Any], reason: str) -> None:
     made = planned(backend, **allowed)
     assert made.candidates == ()
-    assert made.refused == (Refused(backend.name, reason),)
+    assert made.refused == {backend.name: reason}
 
 
 def test_an_unknown_price_is_allowed_where_the_class_says_so_and_goes_behind_all_known() -> None:
@@ -84,6 +88,7 @@ def test_an_own_model_is_waited_for_unless_the_class_passes_it_over() -> None:
         (busy, Fallback(queue_wait_seconds=30), "its queue takes 45 s, and the class waits for 30"),
         (asleep, Fallback(wake_seconds=60), "it wakes in 90 s, and the class waits for 60"),
         (never, Fallback(unavailable=True), "it has no replica, and none is on its way"),
+        (never, Fallback(wake_seconds=60), "it has no replica, and none is on its way"),
         (
             Now(failure="BackendFault"),
             Fallback(failures=frozenset({"BackendFault"})),
@@ -91,7 +96,7 @@ def test_an_own_model_is_waited_for_unless_the_class_passes_it_over() -> None:
         ),
     ):
         found = chosen(made, {"studio": state}, fallback)
-        assert found == Decision(made.candidates[1], (Refused("studio", reason),))
+        assert found == Decision(made.candidates[1], {"studio": reason})
     assert chosen(made, {"studio": busy}, Fallback(queue_wait_seconds=45)).chosen == made.candidates[0]
 
 
@@ -102,7 +107,10 @@ def test_a_block_goes_nowhere_else_unless_the_class_says_so() -> None:
         for policy in Policy:
             found = chosen(planned(cloud("a", weight=1.0), cloud("b"), policy=policy), known, dice=0.9)
             assert found.chosen is None
-            assert found.skipped[0] == Refused("a", "this item failed there for good: ContentBlocked")
+            assert found.skipped == {
+                "a": "this item failed there for good: ContentBlocked",
+                "b": "the item has failed for good",
+            }
     assert chosen(made, blocked, Fallback(failures=frozenset({"ContentBlocked"}))).chosen == made.candidates[1]
 
 
@@ -127,13 +135,15 @@ def test_an_own_model_that_is_busy_is_waited_for_when_nobody_else_may() -> None:
     for known, left in (({"studio": busy}, Decimal(0)), ({"studio": busy, "a": Now(breaker=REST)}, None)):
         found = chosen(made, known, fallback, budget_left=left)
         assert found.chosen == made.candidates[0]
-        assert [each.name for each in found.skipped] == ["a"]
+        assert list(found.skipped) == ["a"]
 
 
 def test_an_unknown_price_and_a_budget_do_not_go_together() -> None:
     made = planned(cloud("a", None), unknown_price=True)
     assert chosen(made).chosen == made.candidates[0]
     assert chosen(made, budget_left=Decimal(9)).chosen is None
+    within = planned(cloud("a", None), unknown_price=True, budgeted=True)
+    assert within.refused == {"a": "its price is unknown, and the job has a budget"}
 
 
 def test_a_spent_budget_stops_providers_and_no_own_model() -> None:
@@ -141,7 +151,7 @@ def test_a_spent_budget_stops_providers_and_no_own_model() -> None:
     assert chosen(made, budget_left=Decimal("0.05")).chosen == made.candidates[1]
     spent = chosen(made, budget_left=Decimal("0.03"))
     assert spent.chosen == made.candidates[2]
-    assert spent.skipped[0].reason == "0.1000 is more than the 0.03 that is left of the budget"
+    assert spent.skipped["dear"] == "0.1000 is more than the 0.03 that is left of the budget"
     nobody = chosen(planned(cloud("dear", "0.10")), budget_left=Decimal(0))
     assert nobody.chosen is None
     assert len(nobody.skipped) == 1
@@ -225,19 +235,18 @@ def test_whatever_is_so(
     unknown: bool,
 ) -> None:
     made = plan(request(), backends, policy, TODAY, Allowed(unknown_price=unknown))
-    told = [*names(made), *(each.name for each in made.refused)]
+    told = [*names(made), *made.refused]
     assert sorted(told) == sorted(backend.name for backend in backends), "each is a candidate or refused, once"
     known = dict(zip((backend.name for backend in backends), states, strict=False))
     found = decide(made, known, fallback, now=100.0, budget_left=left, dice=dice)
-    skipped = {each.name for each in found.skipped}
-    assert all(each.reason for each in (*found.skipped, *made.refused))
+    assert all((*found.skipped.values(), *made.refused.values()))
     if found.chosen is None:
-        assert skipped >= set(names(made)), "nobody is left out without a reason"
+        assert set(found.skipped) >= set(names(made)), "nobody is left out without a reason"
         return
     final = {state.failure for state in known.values()} - fallback.failures - {"", "Transient"}
     assert not final, "an item that failed for good is made nowhere"
     assert found.chosen in made.candidates
-    assert found.chosen.name not in skipped
+    assert found.chosen.name not in found.skipped
     state = known[found.chosen.name]
     assert not (state.failure and state.failure in fallback.failures)
     if not found.chosen.own:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from easel_api.generationjob import GenerationJobSpec
 from easel_api.shapes import name_of, parse, peak_of
-from easel_api.tasks import TAKES, Task, needed_for
+from easel_api.tasks import TAKES, Task, may_do, needed_for
 from easel_api.weights import in_mib
 from easel_operator.core import labels
+from easel_operator.core.conditions import MAX_MESSAGE
 from easel_operator.core.observed import Candidate, Problem, Routes
 from easel_operator.core.scaling.work import wanted_by
+
+ROOM = MAX_MESSAGE - 96
+"""Characters for what is wrong with a class; the rest is for what is said behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,41 @@ def choose_for(
         return Waiting(problem.reason, f"{problem.message}; the job waits for it")
     if routes.providers:
         return Chosen(_own_of(spec, candidates), labels.ROUTED)
-    if candidates:
-        return choose(spec, candidates)
-    return Waiting("ProviderNotReady", f"no Provider of the class can be used: {'; '.join(routes.unusable)}")
+    faults = (*_absent(routes, candidates), *routes.unusable)
+    if not any(_there(candidate) for candidate in candidates):
+        told = _told(spec.generation_class_name, faults, ROOM)
+        return Waiting("ModelNotFound" if candidates else "ProviderNotReady", f"{told}; the job waits for one of them")
+    chosen = choose(spec, candidates)
+    if isinstance(chosen, Waiting) and not chosen.name and faults:
+        # None of those that are there will come by itself, so that what is wrong with the others counts.
+        told = _told(spec.generation_class_name, faults, ROOM - len(chosen.message))
+        return replace(chosen, message=f"{chosen.message}. {told}")
+    return chosen
+
+
+def _absent(routes: Routes, candidates: tuple[Candidate, ...]) -> Iterator[str]:
+    """Own models of the class that are not there, each by its field."""
+    by = {candidate.name: candidate for candidate in candidates}
+    for position, entry in enumerate(routes.spec.backends):
+        name = entry.model_deployment.name if entry.model_deployment else ""
+        candidate = by.get(name)
+        if name and not (candidate and _there(candidate)):
+            found = (
+                f"ModelDeployment {name} is being deleted"
+                if candidate and candidate.found
+                else f"there is no ModelDeployment {name} in this namespace"
+            )
+            yield f"spec.backends[{position}].modelDeployment: {found}; create it, or name another"
+
+
+def _told(name: str, faults: tuple[str, ...], room: int) -> str:
+    """As many as there is room for, one at least, so that what mends a backend is not cut off."""
+    told = f"GenerationClass {name}: {'; '.join(faults[:1])}"
+    for position, fault in enumerate(faults[1:], 1):
+        if len(told) + len(fault) > room:
+            return f"{told}; and {len(faults) - position} more"
+        told += f"; {fault}"
+    return told
 
 
 def _own_of(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> str:
@@ -75,18 +112,13 @@ def _there(candidate: Candidate) -> bool:
     return candidate.found and not candidate.deleting
 
 
-def _may_do(candidate: Candidate, task: Task) -> bool:
-    """Also while nobody can tell."""
-    return candidate.tasks is None or task in candidate.tasks
-
-
 def _lacking(candidate: Candidate, spec: GenerationJobSpec) -> list[str]:
     """Names of the adapters that the job uses and this backend does not have."""
     return sorted({use.name for use in spec.adapters} - candidate.adapters)
 
 
 def _suits(candidate: Candidate, spec: GenerationJobSpec) -> bool:
-    return _may_do(candidate, spec.task) and not _lacking(candidate, spec) and not _excess(candidate, spec)
+    return may_do(candidate.tasks, spec.task) and not _lacking(candidate, spec) and not _excess(candidate, spec)
 
 
 def _excess(candidate: Candidate, spec: GenerationJobSpec) -> str:
@@ -124,7 +156,7 @@ def _waiting(spec: GenerationJobSpec, candidates: tuple[Candidate, ...]) -> Wait
     if not there:
         names = ", ".join(candidate.name for candidate in candidates)
         return Waiting("ModelNotFound", f"there is no ModelDeployment {names} in this namespace; the job waits for it")
-    able = [candidate for candidate in there if _may_do(candidate, spec.task)]
+    able = [candidate for candidate in there if may_do(candidate.tasks, spec.task)]
     if not able:
         return _unable(spec.task, there)
     suitable = [candidate for candidate in able if _suits(candidate, spec)]

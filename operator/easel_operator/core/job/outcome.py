@@ -14,9 +14,7 @@ from easel_api.errors import (
 )
 from easel_api.generationjob import Failure
 from easel_operator.core import pods as podstatus
-from easel_operator.core.observed import JobView, Pod, Trouble
-
-DEADLINE_EXCEEDED = "DeadlineExceeded"
+from easel_operator.core.observed import DEADLINE_EXCEEDED, JobView, Pod, Trouble
 
 
 def failure_of(view: JobView, ended: Trouble) -> Failure:
@@ -49,7 +47,9 @@ def _guess(pods: tuple[Pod, ...], ended: Trouble, attempt: int) -> Failure:
     newest = terminations[-1] if terminations else None
     if newest and newest.reason == "OOMKilled":
         return Failure(
-            reason=QuotaExhausted.reason, message="the worker ran out of memory; raise workerResources", attempt=attempt
+            reason=QuotaExhausted.reason,
+            message="the worker ran out of memory; raise worker.resources of the chart",
+            attempt=attempt,
         )
     error = _BY_EXIT_CODE.get(newest.exit_code, BackendFault) if newest else BackendFault
     said = f"the worker ended with exit code {newest.exit_code}" if newest else "the worker did not finish"

@@ -5,17 +5,18 @@ Nothing is asked of the provider itself: a credential is the workers', who mount
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from enum import Enum, auto
 
 from easel_api.conditions import ConditionStatus, ConditionType
 from easel_api.errors import InvalidInput, ModelRetired
-from easel_api.offers import Offer, State
+from easel_api.offers import CODED, Offer, State, why_unknown
 from easel_api.provider import OfferStatus, ProviderSpec, ProviderStatus, Spend, SpendLimits
 from easel_api.spend import close
 from easel_operator.core import statuses
 from easel_operator.core.actions import Action, SettleSpend
-from easel_operator.core.conditions import Says, not_ready, ready, settle, stalled
+from easel_operator.core.conditions import Says, listed, not_ready, ready, settle, stalled
 from easel_operator.core.decision import Decision, Environment
 from easel_operator.core.observed import Problem, ProviderView
 from easel_operator.core.provider.spending import Spending, spending
@@ -23,6 +24,30 @@ from easel_operator.core.provider.spending import Spending, spending
 from .sharing import shared
 
 FIELDS = ("observed_generation", "conditions", "offers")
+NAMES = 400
+"""Characters of names in a condition; status.offers has all."""
+LONGEST = 512
+"""Characters of an offer's message, as the field has it."""
+
+
+class _Unfit(Enum):
+    """Why no job can use an offer."""
+
+    UNKNOWN = auto()
+    """Neither the catalogue nor the Provider says what it does."""
+    IDLE = auto()
+    """It does no task of a job."""
+    ELSEWHERE = auto()
+    """It is served in other regions."""
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An offer today."""
+
+    status: OfferStatus
+    unfit: _Unfit | None = None
 
 
 def decide(view: ProviderView, environment: Environment) -> Decision:
@@ -71,48 +96,63 @@ def _closed(view: ProviderView, today: date) -> tuple[Action, ...]:
 
 def _status(view: ProviderView, environment: Environment, *, refused: bool) -> ProviderStatus:
     if isinstance(view.spec, Problem):
-        said, offers = _unusable(view.spec.reason, view.spec.message), []
+        said, seen = _unusable(view.spec.reason, view.spec.message), []
     else:
-        offers = [
+        seen = [
             _offer(view.spec, each.model, view.offers.get(each.model), environment.now.date())
             for each in view.spec.offers
         ]
-        said = [
-            _shared_by(each, view.spec, view, environment, refused=refused) for each in _says(view.spec, view, offers)
-        ]
+        said = [_shared_by(each, view.spec, view, environment, refused=refused) for each in _says(view.spec, seen)]
     return ProviderStatus(
         observed_generation=view.identity.generation,
         conditions=settle(said, view.status.conditions, view.identity.generation, environment.now),
-        offers=offers,
+        offers=[each.status for each in seen],
     )
 
 
-def _says(spec: ProviderSpec, view: ProviderView, offers: list[OfferStatus]) -> list[Says]:
-    unknown = [each.model for each in spec.offers if view.offers.get(each.model) is None]
-    if unknown:
-        return _unusable(
-            InvalidInput.reason,
-            f"spec.offers: the catalogue knows no {', '.join(unknown)} of {spec.family.value}; name the tasks and prices of each",
+def _says(spec: ProviderSpec, seen: list[_Seen]) -> list[Says]:
+    unfit = [each for each in seen if each.unfit]
+    if not unfit:
+        going = [each for each in seen if each.status.state is State.RETIRING]
+        return [_usable(seen), _served("True", "Retiring" if going else "Served", _told(going))]
+    # A mistake is told before what time has brought: a person can mend it at once.
+    mistaken = any(each.unfit is not _Unfit.GONE for each in unfit)
+    reason, message = InvalidInput.reason if mistaken else ModelRetired.reason, _unfit_told(spec, unfit)
+    served = _served("False", reason, message)
+    return [*_unusable(reason, message), served] if len(unfit) == len(seen) else [_usable(seen), served]
+
+
+def _usable(seen: list[_Seen]) -> Says:
+    return ready("Configured", f"{sum(not each.unfit for each in seen)} of {len(seen)} offers can be used")
+
+
+def _unfit_told(spec: ProviderSpec, unfit: list[_Seen]) -> str:
+    """Field, what was found there and what mends it, of each way in which offers are out."""
+    by = {way: [each for each in unfit if each.unfit is way] for way in _Unfit}
+    told = []
+    if unknown := by[_Unfit.UNKNOWN]:
+        told.append(f"spec.offers: the catalogue knows no {_names(unknown)} of {spec.family.value}; {_mended(spec)}")
+    if idle := by[_Unfit.IDLE]:
+        do, them = ("does", "it") if len(idle) == 1 else ("do", "them")
+        told.append(f"spec.offers: {_names(idle)} {do} nothing (status.offers says why); take {them} out")
+    if elsewhere := by[_Unfit.ELSEWHERE]:
+        told.append(f"spec.region: {_told(elsewhere)}; name a region that serves it, or take the offer out")
+    if gone := by[_Unfit.GONE]:
+        told.append(f"spec.offers: {_told(gone)}; name another, or take the offer out")
+    return "; ".join(told)
+
+
+def _names(seen: list[_Seen]) -> str:
+    return listed([each.status.model for each in seen], NAMES)
+
+
+def _mended(spec: ProviderSpec) -> str:
+    if spec.family in CODED:
+        return (
+            "this family asks for the catalogue's models alone, whatever an offer says: name one of them, which docs/providers.md "
+            "and `easel compare` list, or take the offer out"
         )
-    gone = [each for each in offers if each.state is State.RETIRED]
-    if len(gone) == len(offers):
-        return [*_unusable(ModelRetired.reason, _told(gone)), _served("False", ModelRetired.reason, _told(gone))]
-    elsewhere = [
-        each for each in offers if each.state is not State.RETIRED and (each.message or "").startswith("is served in")
-    ]
-    if len(gone) + len(elsewhere) == len(offers):
-        return [
-            *_unusable(InvalidInput.reason, f"spec.region: {_told(elsewhere)}"),
-            _served("False", InvalidInput.reason, _told(elsewhere)),
-        ]
-    usable = ready("Configured", f"{len(offers) - len(gone) - len(elsewhere)} of {len(offers)} offers can be used")
-    if gone or elsewhere:
-        return [
-            usable,
-            _served("False", ModelRetired.reason if gone else InvalidInput.reason, _told([*gone, *elsewhere])),
-        ]
-    going = [each for each in offers if each.state is State.RETIRING]
-    return [usable, _served("True", "Retiring" if going else "Served", _told(going))]
+    return "name the tasks and prices of each"
 
 
 def _shared_by(says: Says, spec: ProviderSpec, view: ProviderView, environment: Environment, *, refused: bool) -> Says:
@@ -136,19 +176,25 @@ def _served(status: ConditionStatus, reason: str, message: str) -> Says:
     return Says(ConditionType.OFFERS_SERVED, status, reason, message)
 
 
-def _told(offers: list[OfferStatus]) -> str:
-    return "; ".join(f"{each.model} {each.message}" for each in offers)
+def _told(seen: list[_Seen]) -> str:
+    return "; ".join(f"{each.status.model} {each.status.message}" for each in seen)
 
 
-def _offer(spec: ProviderSpec, model: str, offer: Offer | None, today: date) -> OfferStatus:
+def _offer(spec: ProviderSpec, model: str, offer: Offer | None, today: date) -> _Seen:
+    def says(message: str | None, state: State = State.ACTIVE, unfit: _Unfit | None = None) -> _Seen:
+        return _Seen(OfferStatus(model=model, state=state, message=message and message[:LONGEST]), unfit)
+
     if offer is None:
-        return OfferStatus(model=model, state=State.ACTIVE, message="is not in the catalogue, and has no tasks")
+        return says(why_unknown(spec.family), unfit=_Unfit.UNKNOWN)
     state, end = offer.state(today), offer.ends()
     then = f"; {offer.successor} follows it" if offer.successor else ""
     if state is State.RETIRED:
-        return OfferStatus(model=model, state=state, message=f"is no longer served{then}")
+        return says(f"is no longer served{then}", state, _Unfit.GONE)
+    if not offer.tasks:
+        why = "does nothing: its row in the catalogue has none of the tasks that the offer names"
+        return says(why, state, _Unfit.IDLE)
     if offer.regions and spec.region not in offer.regions:
-        return OfferStatus(model=model, state=state, message=f"is served in {', '.join(offer.regions)}"[:512])
+        return says(f"is served in {', '.join(offer.regions)}", state, _Unfit.ELSEWHERE)
     if state is State.RETIRING:
-        return OfferStatus(model=model, state=state, message=f"is said to go on {end}{then}")
-    return OfferStatus(model=model, state=state, message=None if offer.prices else "has no price that is known")
+        return says(f"is said to go on {end}{then}", state)
+    return says(None if offer.prices else "has no price that is known", state)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
 from easel_api.offers import Offer, PriceRow, State, Unit
 from easel_api.provider import Spend, SpendLimits
-from easel_api.spend import reserved, spent
+from easel_api.spend import reserved, spent, spent_by
 
 CURRENCY = "USD"
 MILLION = Decimal(1_000_000)
@@ -34,6 +34,8 @@ class Spending:
     """With an account that is open."""
     least_price: Decimal | None = None
     """What a result costs at least, of those whose price is known before the call; None: of none. With less than this left of a limit none is made."""
+    namespaces: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    """What the jobs of each namespace have paid of that, in this day and this month."""
 
 
 def spending(spend: Spend, limits: SpendLimits, offers: Iterable[Offer], today: date) -> Spending:
@@ -45,6 +47,7 @@ def spending(spend: Spend, limits: SpendLimits, offers: Iterable[Offer], today: 
         reserved=reserved(spend),
         jobs=len(spend.accounts),
         least_price=_least_price(offer for offer in offers if offer.state(today) is not State.RETIRED),
+        namespaces={each.name: spent_by(spend, each.name, today) for each in spend.namespaces},
     )
 
 

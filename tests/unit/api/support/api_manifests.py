@@ -25,13 +25,26 @@ from easel_api.modeldeployment import (
     PRODUCT_PATTERN,
     ModelDeployment,
 )
-from easel_api.offers import CURRENCY_PATTERN, MONEY_PATTERN, RATIO_PATTERN, TIER_PATTERN
-from easel_api.provider import DAY_PATTERN, HTTPS_PATTERN, MODEL_ID_PATTERN, PROJECT_PATTERN, Provider
+from easel_api.offers import CURRENCY_PATTERN, MONEY_PATTERN, RATIO_PATTERN, TIER_PATTERN, WireFamily
+from easel_api.provider import (
+    DAY_PATTERN,
+    HTTPS_PATTERN,
+    IN_REGIONS,
+    INDEXER_PATTERN,
+    MODEL_ID_PATTERN,
+    OF_A_PLACE,
+    OF_GOOGLE,
+    OF_ONE_HOST,
+    PROJECT_PATTERN,
+    WITH_DEPLOYMENTS,
+    WITH_REGIONAL_HOSTS,
+    Provider,
+)
 from easel_api.s3 import ENDPOINT_PATTERN, REGION_PATTERN
 from easel_api.scaling import CLOCK_PATTERN, TIME_ZONE_PATTERN
 from easel_api.schema import Schema, json_schema
 from easel_api.selectors import LABEL_PATTERN, LABEL_VALUE_PATTERN
-from easel_api.tasks import TAKES, Task
+from easel_api.tasks import OWN, TAKES, Task
 from easel_api.uris import BUCKET_PATTERN, INPUT_PATTERN, MODEL_PATTERN
 
 Manifest = dict[str, Any]
@@ -56,6 +69,9 @@ MATCHING: dict[str, list[str]] = {
     HTTPS_PATTERN: ["https://bedrock.example.org", "https://10.0.0.1:8443/base"],
     DAY_PATTERN: ["2026-11-28", "2026-11"],
     PROJECT_PATTERN: ["art-studio-42"],
+    INDEXER_PATTERN: [
+        "/subscriptions/b04775c3-63fa-40f3-9430-139d2e5522d3/resourceGroups/art/providers/Microsoft.VideoIndexer/accounts/eyes"
+    ],
     LABEL_PATTERN: ["team", "example.org/team", "kubernetes.io/metadata.name"],
     LABEL_VALUE_PATTERN: ["", "art", "A_1.b"],
     CURRENCY_PATTERN: ["USD", "EUR"],
@@ -219,7 +235,7 @@ providers = specs(Provider).map(lambda spec: provider() | {"spec": spec})
 classes = specs(GenerationClass).map(lambda spec: generation_class() | {"spec": spec})
 
 FITTING = {
-    "image": "image", "mask": "mask", "control": "control", "clip": "clip", "strength": "strength", "frames": "video",
+    "image": "image", "mask": "mask", "control": "control", "clip": "clip", "style": "style", "garment": "garment", "strength": "strength", "frames": "video",
     "fps": "video", "endSeed": "end", "maskColours": "mask", "expand": "expand", "scale": "scale", "truncation": "truncation",
 }  # fmt: skip
 """Inputs and parameters, each with what a task takes when it takes them."""
@@ -229,12 +245,13 @@ FITTING = {
 def fitting_jobs(draw: st.DrawFn) -> Manifest:
     """Jobs that hold what their task needs and nothing that it does not take; few of any jobs do."""
     spec = dict(draw(jobs)["spec"])
-    takes = TAKES[Task(spec["task"])]
+    task = Task(spec["task"])
+    takes = TAKES[task]
     taken = {name for name, part in FITTING.items() if getattr(takes, part)}
     schema = json_schema(GenerationJob)["properties"]["spec"]["properties"]
     spec["inputs"] = {
         name: draw(values(schema["inputs"]["properties"][name]))
-        for name in ("image", "mask", "control", "clip")
+        for name in schema["inputs"]["properties"]
         if name in taken
     }
     parameters = {
@@ -244,15 +261,51 @@ def fitting_jobs(draw: st.DrawFn) -> Manifest:
         parameters["expand"] = {"left": 8}
     if takes.expand or "scale" in parameters:
         parameters = {name: value for name, value in parameters.items() if name not in {"width", "height"}}
-    ends = {"end": "a blue mug"} if takes.end else {}
-    spec["prompts"] = [{"text": "a red mug"} | ends] * draw(st.integers(1 if takes.prompt else 0, 3))
-    spec["backends"] = [{"modelDeployment": "studio-mini"}]
-    spec.pop("matrix", None)
+    more = {"end": "a blue mug"} if takes.end else {"search": "the mug"} if takes.search else {}
+    count = 0 if takes.mute else draw(st.integers(0 if takes.wordless else 1, 3))
+    spec["prompts"] = [{"text": "a red mug"} | more] * count
+    own = draw(st.booleans()) and task in OWN
+    spec |= {"backends": [{"modelDeployment": "studio-mini"}]} if own else {"generationClassName": "studio"}
+    for name in ("matrix", "generationClassName" if own else "backends"):
+        spec.pop(name, None)
+    if own:
+        spec = {name: value for name, value in spec.items() if name not in ("budget", "onUnsupported")}
     output = {"store": {"s3": {"bucket": "art"}}}
-    formats = CLIP_FORMATS if takes.video else PICTURE_FORMATS
+    formats = CLIP_FORMATS if takes.video else ("png",) if takes.transparent else PICTURE_FORMATS
     return job() | {
         "spec": spec | {"parameters": parameters, "output": output | {"format": draw(st.sampled_from(formats))}}
     }
+
+
+@st.composite
+def fitting_providers(draw: st.DrawFn) -> Manifest:
+    """Providers with what their family wants and little that it does not heed; few of any Providers are."""
+    spec = dict(draw(providers)["spec"])
+    family = WireFamily(spec["family"])
+    heeded = {
+        "region": family in OF_A_PLACE,
+        "project": family in OF_GOOGLE,
+        "videoIndexer": family is WireFamily.AZURE_ML_SCORE,
+        "bucket": family in {WireFamily.BEDROCK_ASYNC, WireFamily.SAGEMAKER, WireFamily.VERTEX_LONG_RUNNING},
+    }
+    spec = {name: value for name, value in spec.items() if heeded.get(name, True)}
+    wanted = {
+        "region": ("us-east-1", family in IN_REGIONS),
+        "endpoint": (
+            "https://10.0.0.1:8443",
+            family in OF_ONE_HOST or (family in WITH_REGIONAL_HOSTS and "region" in spec),
+        ),
+        "bucket": ({"name": "art"}, family is WireFamily.BEDROCK_ASYNC),
+    }
+    wants = {name: value for name, (value, is_wanted) in wanted.items() if is_wanted}
+    offers = [
+        {name: value for name, value in offer.items() if name != "deployment" or family in WITH_DEPLOYMENTS}
+        for offer in spec["offers"]
+    ]
+    for offer in offers:
+        if any(price["per"] != "MillionTokens" for price in offer.get("prices", [])):
+            offer.pop("prices")
+    return provider() | {"spec": wants | spec | {"offers": offers, "credentials": {"secretRef": {"name": "keys"}}}}
 
 
 WEIRD: list[object] = [None, True, -1, 0, 3.5, 10**6, 10**20, "", "x", "é" * 5000, [], [None], {}, {"x": 1}, ["a", "a"]]

@@ -110,7 +110,7 @@ ROUTES: st.SearchStrategy[Routes | Problem | None] = st.sampled_from(
         None,
         Problem("ClassNotFound", "there is no GenerationClass studio"),
         Routes(CLASS, (UsableProvider("west", "aws"),)),
-        Routes(CLASS, (), ("Provider west is not ready",)),
+        Routes(CLASS, (), ("spec.backends[1].provider: Provider west is not ready",)),
     ]
 )
 
