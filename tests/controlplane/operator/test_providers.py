@@ -264,7 +264,7 @@ def test_what_was_paid_today_is_nothing_at_midnight(
     place.patch_status("prov", "west", {"spend": windows(now, "4.2", "37.5")})
     today, month = 'spend_dollars{provider="west",window="day"}', 'spend_dollars{provider="west",window="month"}'
     until(lambda: gauges(operator).get(today) == 4.2, "what was paid today")
-    clock.jump(f"+{(midnight - now).total_seconds() - 5:.0f}")
+    clock.jump(midnight - now - timedelta(seconds=5))
     place.patch("prov", "west", {"metadata": {"labels": {"looked-at": "before-midnight"}}})
     until(lambda: gauges(operator).get(today) == 0.0, "a new day")
     assert gauges(operator)[month] == (37.5 if midnight.day > 1 else 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from conftest import configuration, new_place
 pytestmark = pytest.mark.apiserver
 
 NO_WINDOW = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+DAY = timedelta(days=1)
 SCALING = {"maxReplicas": 3, "idleSeconds": 1, "behavior": NO_WINDOW}
 MEASURED = LOADED | {"step_seconds": {"128x128": 5.0}}
 """Two items of 20 steps are 200 GPU-seconds: four replicas for a minute, of which three are allowed."""
@@ -212,14 +214,14 @@ def test_a_clock_that_jumps_takes_no_replica_that_works_and_leaves_none_awake(ju
     jumping.await_replicas("studio", 3)
     jumping.serve_all("studio", 3)
     place.await_condition("mdep", "studio", "Ready", "True", "Serving")
-    for jump in ("+1d", "-1d"):
+    for jump in (DAY, -DAY):
         clock.jump(jump)
         jumping.await_polls(f"after {jump}")
-        assert jumping.replicas("studio") == 3, jump
-    clock.jump("+1d")
+        assert jumping.replicas("studio") == 3, str(jump)
+    clock.jump(DAY)
     finish(place, "mugs")
     jumping.await_idle("studio")
-    clock.jump("+0")
+    clock.jump(timedelta())
     jumping.await_replicas("studio", 0)
 
 

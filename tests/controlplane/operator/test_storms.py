@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from conftest import Start
 pytestmark = pytest.mark.apiserver
 
 PATIENT = {"duration": 120, "renewDeadline": 100, "retry": 0.5}
+DAY = timedelta(days=1)
 FLOW = "flowcontrol.apiserver.k8s.io"
 
 
@@ -113,7 +115,7 @@ def test_a_clock_that_jumps_stops_nothing(
     clock = Clock(tmp_path, progress)
     operator = start(place, environment=clock.environment).ready().leads()
     generation = serving(place)
-    for number, jump in enumerate(("+1d", "-1d", "+0")):
+    for number, jump in enumerate((DAY, -DAY, timedelta())):
         clock.jump(jump)
         place.job(f"job-{number}")
         until(lambda name=f"job-{number}": place.get("job", name), f"the batch Job after {jump}")  # type: ignore[misc]  # bound at once

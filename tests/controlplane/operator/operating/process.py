@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-DEADLINE = 40.0
+DEADLINE = 120.0
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -49,18 +49,31 @@ class OperatorProcess:
         config = self.folder / f"{self.name}.yaml"
         config.write_text(yaml.safe_dump(self.configuration))
         command = [sys.executable, "-m", "easel_operator", "--config", str(config)]
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "POD_NAME": self.name} | self.environment
+        own = {"KUBECONFIG": str(self.kubeconfig), "POD_NAME": self.name, "PYTHONFAULTHANDLER": "1"}
+        environment = os.environ | own | self.environment
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         return self
 
     def ready(self) -> OperatorProcess:
-        until(lambda: self.health("readyz")[0] == 200, f"ready; see {self.log}:\n{self.tail()}")
+        self._until(lambda: self.health("readyz")[0] == 200, "ready")
         return self
 
     def leads(self) -> OperatorProcess:
-        until(lambda: self.metric("easel_operator_leader") == 1.0, f"leads; see {self.log}:\n{self.tail()}")
+        self._until(lambda: self.metric("easel_operator_leader") == 1.0, "leads")
         return self
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        """Fails with what the operator said, and with where each of its threads is when it does not."""
+        assert self.process is not None
+        try:
+            until(condition, what)
+        except AssertionError as failure:
+            code = self.process.poll()
+            if code is None:
+                self.process.send_signal(signal.SIGABRT)
+                code = self.process.wait(10)
+            raise AssertionError(f"{failure}; it ended with {code}; {self.log}:\n{self.log.read_text()}") from None
 
     def health(self, path: str) -> tuple[int, str]:
         return fetch(f"http://127.0.0.1:{self.configuration['healthPort']}/{path}")
