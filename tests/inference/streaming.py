@@ -73,13 +73,13 @@ class Stream:
 
 def metrics(url: str) -> dict[str, float]:
     """Triton's metrics by name and labels as they stand there."""
-    text = urllib3.request("GET", url, retries=False, timeout=5).data.decode()
+    text = urllib3.request("GET", url, retries=False, timeout=30).data.decode()
     return {name: float(value) for name, value in re.findall(r"^(\S+?(?:\{.*?\})?) (\S+)$", text, re.MULTILINE)}
 
 
 def status(url: str) -> int:
     """The HTTP status of a probe; 0 when nobody answers."""
     try:
-        return urllib3.request("GET", url, retries=False, timeout=5).status
+        return urllib3.request("GET", url, retries=False, timeout=30).status
     except urllib3.exceptions.HTTPError:
         return 0

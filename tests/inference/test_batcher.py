@@ -20,7 +20,7 @@ from easel_inference.engine.rows import Rows
 
 pytestmark = pytest.mark.engine
 
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture

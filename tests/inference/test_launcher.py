@@ -258,7 +258,7 @@ def test_settings_survive_their_way_to_the_stub(tmp_path: Path) -> None:
 
 def _model(url: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(urllib3.request("GET", f"{url}/model", retries=False, timeout=5).data))
+        return dict(json.loads(urllib3.request("GET", f"{url}/model", retries=False, timeout=30).data))
     except urllib3.exceptions.HTTPError:
         return {}
 

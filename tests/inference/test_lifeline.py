@@ -52,7 +52,7 @@ def test_stubs_live_with_their_server_and_end_with_it() -> None:
         assert all(map(process_lives, stubs))
         server.kill()
         server.wait()
-        until(lambda: not any(map(process_lives, stubs)), "the stubs are gone", 10)
+        until(lambda: not any(map(process_lives, stubs)), "the stubs are gone")
     finally:
         _end(server, stubs)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-SECONDS = 30
+SECONDS = 60
 TURN = 0.05
 
 

@@ -166,7 +166,7 @@ def worker_for(tmp_path: Path) -> Callable[..., Worker]:
     return build
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():

@@ -127,7 +127,7 @@ def test_models_are_selected_by_their_source(kubectl: Run) -> None:
 def test_a_person_can_wait_for_a_condition(kubectl: Run) -> None:
     complete = json.dumps({"status": {"conditions": [CONDITION | {"type": "Complete", "status": "True"}]}})
     kubectl("patch", "gen/mugs", "--subresource=status", "--type=merge", "-p", complete)
-    assert "condition met" in kubectl("wait", "--for=condition=Complete", "gen/mugs", "--timeout=10s")
+    assert "condition met" in kubectl("wait", "--for=condition=Complete", "gen/mugs", "--timeout=60s")
 
 
 def test_a_model_without_replicas_can_be_scaled(kubectl: Run) -> None:

@@ -68,7 +68,7 @@ class Upgraded:
             for version in crd["spec"]["versions"]:
                 version["schema"]["openAPIV3Schema"]["description"] += f" {marks[-1]}"
             self.kubectl.apply(crd)
-            self.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=30s")
+            self.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=90s")
         assert processes.wait_for(lambda: all(each in self._told() for each in marks), 60), f"not within 60 s: {marks}"
 
     def _told(self) -> str:

@@ -42,7 +42,7 @@ def install_kinds(server: ApiServer) -> None:
     """Easel's kinds, established."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         server.kubectl("apply", "--server-side", "-f", str(path))
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=90s")
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def finish(place: Place, name: str) -> None:
     pod = place.await_pod(f"easel.dev/generation-job={name}")
     place.run_pod(pod, "worker", ready=True)
     place.end_pod(pod, "worker", 0)
-    place("wait", "--for=condition=Complete", f"gen/{name}", "--timeout=40s")
+    place("wait", "--for=condition=Complete", f"gen/{name}", "--timeout=120s")
 
 
 def serve(place: Place, operator: OperatorProcess) -> None:

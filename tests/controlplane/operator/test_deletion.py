@@ -40,7 +40,7 @@ def test_a_job_in_the_middle_goes_with_its_worker(place: Place, start: Start, ru
     working(place, operator)
     if not runs:
         operator.gone()
-    place("delete", "gen", "mugs", "--timeout=20s")
+    place("delete", "gen", "mugs", "--timeout=60s")
     until(lambda: place.get("job", "mugs") is None, "the batch Job is gone")
     until(
         lambda: all(
@@ -66,7 +66,7 @@ def test_a_model_with_jobs_that_wait_goes_and_they_say_what_they_wait_for(
     place.await_condition("gen", "early", "Ready", "False", "ModelNotReady")
     if not runs:
         operator.gone()
-    place("delete", "mdep", "studio", "--timeout=20s")
+    place("delete", "mdep", "studio", "--timeout=60s")
     no_kubelet(place)
     until(lambda: not left(place), "nothing is left of the model")
     if not runs:

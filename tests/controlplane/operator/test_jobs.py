@@ -72,7 +72,7 @@ def test_a_job_completes_and_the_workers_report_stays(serving: Place) -> None:
     assert status_of(serving, "good")["phase"] == "Running"
     report(serving, "good", items={"total": 2, "succeeded": 2}, done="2/2", manifest="s3://art/good/manifest.json")
     serving.end_pod(pod, "worker", 0)
-    serving("wait", "--for=condition=Complete", "gen/good", "--timeout=40s")
+    serving("wait", "--for=condition=Complete", "gen/good", "--timeout=120s")
     serving.await_condition("gen", "good", "Ready", "True", "Complete")
     status = status_of(serving, "good")
     assert status["phase"] == "Complete"
@@ -98,7 +98,7 @@ def test_a_worker_that_dies_is_started_again(serving: Place) -> None:
     assert status_of(serving, "dying")["phase"] == "Running"
     serving.run_pod(second, "worker", ready=True)
     serving.end_pod(second, "worker", 0)
-    serving("wait", "--for=condition=Complete", "gen/dying", "--timeout=40s")
+    serving("wait", "--for=condition=Complete", "gen/dying", "--timeout=120s")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_worker_that_gives_up_fails_the_job_in_its_words(serving: Place, code:
     name = f"fails-{code}"
     serving.job(name)
     serving.end_pod(worker_of(serving, name), "worker", code, said)
-    serving("wait", "--for=condition=Failed", f"gen/{name}", "--timeout=40s")
+    serving("wait", "--for=condition=Failed", f"gen/{name}", "--timeout=120s")
     failed = serving.await_condition("gen", name, "Failed", "True", reason)
     serving.await_condition("gen", name, "Stalled", "True", reason)
     serving.await_condition("gen", name, "Ready", "False", reason)
@@ -173,7 +173,7 @@ def test_a_cancelled_job_stops_for_good(serving: Place) -> None:
 def test_a_finished_job_is_deleted_after_its_ttl(serving: Place) -> None:
     serving.job("brief", ttlSecondsAfterFinished=1)
     serving.end_pod(worker_of(serving, "brief"), "worker", 0)
-    serving("wait", "--for=delete", "gen/brief", "--timeout=40s")
+    serving("wait", "--for=delete", "gen/brief", "--timeout=120s")
     until(lambda: serving.get("job", "brief") is None, "the batch Job went with it")
 
 

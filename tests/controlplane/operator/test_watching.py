@@ -40,7 +40,7 @@ class Seen:
         self._news.set()
 
     async def until(self, *told: tuple[Change, str]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not set(told) <= set(self.told):
                 await self._news.wait()
                 self._news.clear()
