@@ -43,6 +43,7 @@ KIND = KindInfo(
         Column("Backend", ".status.backend.modelDeployment"),
         Column("Cost", ".status.cost.spent"),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', priority=1),
+        Column("Made By", ".status.backends[0].name", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
     selectable_fields=(".spec.task", ".status.phase"),
@@ -751,12 +752,22 @@ class Progress(ApiModel):
 
 
 class Cost(ApiModel):
-    """What providers were paid, or may have been where nobody heard of a call's end."""
+    """What a job of a class costs."""
 
+    estimated: Annotated[
+        Money | None,
+        Field(
+            description="What all items cost where each is made by the backend whose turn it is, without what a video indexer takes; told when the worker begins. "
+            "Default: none, where nobody can tell before."
+        ),
+    ] = None
     spent: Annotated[
-        Money,
-        Field(description="What each provider told with its result, else the price that was known before the call."),
-    ]
+        Money | None,
+        Field(
+            description="What each provider told with its result, else the price that was known before the call; with what may have been "
+            "paid where nobody heard of a call's end. Default: none, while no provider was asked."
+        ),
+    ] = None
     currency: Annotated[Literal["USD"], Field(description="Of the amount.")] = "USD"
 
 
@@ -765,6 +776,34 @@ class ChosenBackend(ApiModel):
 
     model_deployment: Annotated[str, Field(max_length=63, description="Name of the ModelDeployment.")] = ""
     selected_reason: Annotated[str, Field(max_length=64, description="Why this one, as one CamelCase word.")] = ""
+
+
+MAX_SHARES, MAX_SHARE_NAME, MAX_SHARE_MESSAGE = 32, 320, 1024
+
+
+class BackendShare(ApiModel):
+    """What a backend of the class has of the job."""
+
+    name: Annotated[
+        str,
+        Field(max_length=MAX_SHARE_NAME, description="A ModelDeployment, or a Provider and its model: PROVIDER/MODEL."),
+    ]
+    items: Annotated[int, Field(ge=0, description="Results that it made and that are stored.")] = 0
+    selected_reason: Annotated[
+        str,
+        Field(
+            max_length=64,
+            description="Why it was taken for the latest item: Ordered, Cheapest, Fastest or BestQuality by the policy, Weight when it was drawn, "
+            "Fallback when those before it may not, NothingElse when nobody but it is there.",
+        ),
+    ] = ""
+    message: Annotated[
+        str,
+        Field(
+            max_length=MAX_SHARE_MESSAGE,
+            description="Who was passed over for that item, and why; the manifest says it of each item.",
+        ),
+    ] = ""
 
 
 class Artifact(ApiModel):
@@ -791,7 +830,7 @@ class Failure(ApiModel):
 class GenerationJobStatus(ApiModel):
     """The observed state.
 
-    Two writers share it by server-side apply. The worker owns items, done, progress, manifest, artifacts and lastFailure;
+    Two writers share it by server-side apply. The worker owns items, done, progress, cost, backends, manifest, artifacts and lastFailure;
     the operator owns the rest, and writes done and lastFailure only while no worker has run.
     """
 
@@ -812,7 +851,15 @@ class GenerationJobStatus(ApiModel):
     items: Annotated[ItemCounts | None, Field(description="Items by state.")] = None
     done: Annotated[str, Field(max_length=16, description="Finished items of all, such as 12/16.")] = ""
     progress: Annotated[Progress | None, Field(description="How far the denoising is.")] = None
-    cost: Annotated[Cost | None, Field(description="What providers were paid.")] = None
+    cost: Annotated[Cost | None, Field(description="What it costs, of a job of a class.")] = None
+    backends: Annotated[
+        list[BackendShare],
+        ListMap(("name",)),
+        Field(
+            max_length=MAX_SHARES,
+            description="Of a job of a class: who makes how much of it, and why; those with most items first.",
+        ),
+    ] = []
     manifest: Annotated[str, Field(max_length=2048, description="Where the manifest of all results is.")] = ""
     artifacts: Annotated[
         list[Artifact],

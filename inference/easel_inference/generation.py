@@ -155,6 +155,18 @@ class Preview(_Neutral):
     steps: int
 
 
+class Chosen(_Neutral):
+    """Who of a class's backends is to make it next, or that nobody may."""
+
+    kind: Literal["chosen"] = "chosen"
+    backend: str
+    """Empty: nobody may at this moment."""
+    selected_reason: str
+    """As one CamelCase word, such as `Fallback`; empty without a backend."""
+    passed_over: dict[str, str] = {}
+    """Backends that may not, and why, by their names."""
+
+
 class Submitted(_Neutral):
     """A provider is about to be asked, for money: what hears of it keeps it before it returns, or raises."""
 
@@ -221,7 +233,7 @@ Event = Annotated[Accepted | StepDone | Preview | Finished | Failed, Field(discr
 class Message:
     """An event and the bytes that came with it (empty but for previews and results)."""
 
-    event: Accepted | StepDone | Preview | Submitted | Handed | Withdrawn | Finished | Failed
+    event: Accepted | StepDone | Preview | Chosen | Submitted | Handed | Withdrawn | Finished | Failed
     payload: bytes = b""
 
     @property

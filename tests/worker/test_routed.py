@@ -107,7 +107,11 @@ def test_a_job_is_made_by_a_provider_and_paid_to_the_cent(routed: Routed) -> Non
     (account,) = routed.ledger["accounts"]
     assert (account["job"], account["paid"], account["reserved"]) == (f"{NAMESPACE}/bought", "0.12", "0")
     status = routed.pods.status("bought")
-    assert (status["done"], status["cost"]) == ("3/3", {"spent": "0.12", "currency": "USD"})
+    assert status["done"] == "3/3"
+    assert status["cost"] == {"estimated": "0.12", "spent": "0.12", "currency": "USD"}
+    assert status["backends"] == [
+        {"name": f"bedrock-west/{CORE}", "items": 3, "selectedReason": "Ordered", "message": ""}
+    ]
     for item in routed.manifest("bought"):
         assert (item["state"], item["backend"], item["cost"]) == ("Succeeded", f"bedrock-west/{CORE}", "0.04")
         assert [each["field"] for each in item["adapted"]] == ["steps"]
@@ -126,7 +130,12 @@ def test_a_budget_is_never_exceeded(routed: Routed) -> None:
     _, log = routed.run(job)
     assert len(routed.aws.paid) == 2, log
     assert routed.spent_cents() == 2 * CENTS
-    assert "spec.budget" in routed.pods.status("poor")["lastFailure"]["message"]
+    status = routed.pods.status("poor")
+    assert "spec.budget" in status["lastFailure"]["message"]
+    assert status["cost"] == {"estimated": "0.24", "spent": "0.08", "currency": "USD"}
+    failed = [item for item in routed.manifest("poor") if item["state"] == "Failed"]
+    assert len(failed) == 4
+    assert all("left of the budget" in item["passedOver"][f"bedrock-west/{CORE}"] for item in failed)
 
 
 def test_workers_together_never_spend_more_than_a_provider_may(routed: Routed) -> None:
@@ -201,6 +210,10 @@ def test_an_item_goes_to_a_provider_while_no_replica_serves_and_back(routed: Rou
     items = routed.manifest("failing-over")
     assert {item["backend"] for item in items} == {f"bedrock-west/{CORE}"}
     assert "studio-mini" in items[0]["passedOver"]
+    assert {item["selectedReason"] for item in items} == {"Fallback"}
+    (told,) = routed.pods.status("failing-over")["backends"]
+    assert (told["items"], told["selectedReason"]) == (4, "Fallback")
+    assert told["message"] == "studio-mini: it has no replica, and none is on its way"
     before = len(routed.aws.paid)
 
     again = routed.job("back-again", items=4)

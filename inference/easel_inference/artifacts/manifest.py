@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from easel_api.errors import ErrorReport, InvalidInput
 from easel_api.tasks import Quality, Task
-from easel_inference.generation import AdapterUse, Expand, Timings
+from easel_inference.generation import AdapterUse, Chosen, Expand, Timings
 
 MAX_BYTES = 128 * 2**20
 """More than 1024 items with the longest prompts; a larger file is not ours."""
@@ -127,6 +127,8 @@ class ManifestItem(_Recorded):
     error: ErrorReport | None = None
     attempts: int = 0
     backend: str = ""
+    selected_reason: str = ""
+    """Why this backend of the class, as one CamelCase word; empty for a job without a class."""
     cost: str | None = None
     """What a provider was paid, or may have been, in US dollars; null: none was asked, empty: nobody knows how much."""
     remote: str | None = None
@@ -136,6 +138,13 @@ class ManifestItem(_Recorded):
     passed_over: dict[str, str] = {}
     """Backends of the class that did not make it, and why."""
     insights: Insights | None = None
+
+    @property
+    def choice(self) -> Chosen | None:
+        """Who of a class's backends was to make it; None without a class."""
+        if not self.selected_reason and not self.passed_over:
+            return None
+        return Chosen(backend=self.backend, selected_reason=self.selected_reason, passed_over=self.passed_over)
 
 
 class InputDigests(_Recorded):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from threading import Event as Flag
@@ -13,7 +13,6 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from easel_api.errors import AmbiguousSubmit, AuthConfig, Cancelled, ContentBlocked, EnvironmentFault, Transient
 from easel_api.provider import ProviderOffer, ProviderSpec
 from easel_inference.generation import Finished, GenerationRequest, Inputs, Message
-from easel_inference.routing.plan import Reasons
 from easel_inference.routing.request import Resolved
 
 OnEvent = Callable[[Message], None]
@@ -52,8 +51,6 @@ class Result:
     """Of a provider."""
     billed: Decimal | None = None
     """What the provider says that it took, in US dollars; None: it says nothing, and the price known before holds."""
-    passed_over: Reasons = field(default_factory=dict)
-    """Backends of the class that did not make it."""
 
 
 class Backend(Protocol):

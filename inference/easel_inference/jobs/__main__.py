@@ -57,7 +57,7 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
     with _kept_for_the_next(lambda: routed):
         found = access.read()
     reporter = StatusReporter(access)
-    with _kept_for_the_next(lambda: found.status.cost is not None):
+    with _kept_for_the_next(lambda: found.status.cost is not None and found.status.cost.spent is not None):
         try:
             worker = _worker(found, settings, stop)
         except EaselError as error:

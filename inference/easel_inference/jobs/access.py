@@ -23,10 +23,14 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 
 from easel_api import API_VERSION, GROUP, VERSION
-from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidInput, NotFound, Transient
+from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidInput, NotFound, Transient, shortened
 from easel_api.generationjob import (
     KIND,
+    MAX_SHARE_MESSAGE,
+    MAX_SHARE_NAME,
+    MAX_SHARES,
     Artifact,
+    BackendShare,
     Cost,
     Failure,
     GenerationJob,
@@ -35,7 +39,7 @@ from easel_api.generationjob import (
     Progress,
 )
 
-from .progress import LastFailure, Snapshot
+from .progress import LastFailure, Share, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -228,13 +232,25 @@ def status_of(snapshot: Snapshot) -> GenerationJobStatus:
             for stored in snapshot.artifacts
         ],
     }
-    if snapshot.spent is not None:
-        fields["cost"] = Cost(spent=snapshot.spent, currency="USD")
+    if snapshot.spent is not None or snapshot.estimated is not None:
+        fields["cost"] = Cost(spent=snapshot.spent, estimated=snapshot.estimated, currency="USD")
+    if snapshot.backends:
+        fields["backends"] = [_share(each) for each in snapshot.backends[:MAX_SHARES]]
     if snapshot.manifest:
         fields["manifest"] = snapshot.manifest
     if failure is not None:
         fields["last_failure"] = _failure(failure)
     return GenerationJobStatus(**fields)
+
+
+def _share(share: Share) -> BackendShare:
+    choice = share.choice
+    return BackendShare(
+        name=choice.backend[:MAX_SHARE_NAME],
+        items=share.items,
+        selected_reason=choice.selected_reason,
+        message=shortened("; ".join(f"{name}: {why}" for name, why in choice.passed_over.items()), MAX_SHARE_MESSAGE),
+    )
 
 
 def _failure(failure: LastFailure) -> Failure:

@@ -15,7 +15,7 @@ from easel_inference.artifacts import keys
 from easel_inference.artifacts.manifest import Adapted, Delivered, ItemState, ManifestItem, Requested
 from easel_inference.artifacts.stores import Store, put_checked
 from easel_inference.backends.base import Backend, Result
-from easel_inference.generation import Handed, Inputs, Message, Preview, StepDone, Submitted, Withdrawn
+from easel_inference.generation import Chosen, Handed, Inputs, Message, Preview, StepDone, Submitted, Withdrawn
 
 from .items import Item
 from .ledger import Ledger
@@ -73,6 +73,8 @@ class Maker:
     stop: threading.Event
     submitted: dict[str, ManifestItem] = field(default_factory=dict)
     """Records of items that a provider was asked for and has not declined."""
+    choices: dict[str, Chosen] = field(default_factory=dict)
+    """By item: who was chosen last to make it, of a class's backends."""
 
     def make(self, item: Item) -> EaselError | None:
         """Makes and stores the item; its error when it is given up.
@@ -121,6 +123,9 @@ class Maker:
         match message.event:
             case StepDone(step=step, steps=steps):
                 self.tally.stepped(item.id, step, steps)
+            case Chosen() as choice:
+                self.choices[item.id] = choice
+                self.tally.chosen(item.id, choice)
             case Submitted() as call:
                 self._submit(item, call)
             case Handed(handle=handle):
@@ -134,7 +139,7 @@ class Maker:
 
     def _submit(self, item: Item, call: Submitted) -> None:
         """In the stored manifest before the call is made: whoever finds it there never asks again."""
-        record = _base(item).model_copy(
+        record = self._base(item).model_copy(
             update={"state": ItemState.SUBMITTED, "backend": call.backend, "cost": call.price}
         )
         self.submitted[item.id] = record
@@ -172,7 +177,8 @@ class Maker:
         key = self.place.item_key(item)
         call = self.submitted.get(item.id)
         # With its handle while the object may not be there: whoever takes over asks the provider for it again.
-        record = _record(item, result, attempt, key, self.place.store.uri(key), call.remote if call else None)
+        base, remote = self._base(item), call.remote if call else None
+        record = _record(base, result, attempt, key, self.place.store.uri(key), remote)
         assert record.delivered is not None  # noqa: S101 - for the type checker: _record always sets it
         try:
             self.ledger.write(record)
@@ -184,7 +190,7 @@ class Maker:
             raise JobFault(error) from error
         if record.cost is not None:
             self.tally.paid(item.id, Decimal(record.cost or 0))
-        self.tally.stored(StoredResult(item.id, record.seed, record.delivered))
+        self.tally.stored(StoredResult(item.id, record.seed, record.delivered, record.choice))
         _log.info("item %s: stored %d bytes (attempt %d)", item.id, record.delivered.bytes, attempt)
 
     def _put(self, key: str, result: Result, media_type: str) -> None:
@@ -201,7 +207,9 @@ class Maker:
                 return
 
     def _give_up(self, item: Item, failure: LastFailure) -> EaselError:
-        record, call = _failed(item, failure), self.submitted.get(item.id)
+        error = failure.error.to_report()
+        record = self._base(item).model_copy(update={"error": error, "attempts": failure.attempt})
+        call = self.submitted.get(item.id)
         if call is not None:
             record = record.model_copy(update={"backend": call.backend, "cost": call.cost, "remote": call.remote})
         self.ledger.note(record)
@@ -209,8 +217,14 @@ class Maker:
         _log.error("item %s: given up after %d attempts: %s", item.id, failure.attempt, failure.error.reason)
         return failure.error
 
+    def _base(self, item: Item) -> ManifestItem:
+        """What is known of an item before its end; of a call that an earlier worker made, why it was made there."""
+        call = self.submitted.get(item.id)
+        choice = self.choices.get(item.id) or (call.choice if call else None)
+        return _base(item) if choice is None else _base(item).model_copy(update=choice.model_dump(exclude={"kind"}))
 
-def _record(item: Item, result: Result, attempt: int, key: str, uri: str, remote: str | None) -> ManifestItem:
+
+def _record(base: ManifestItem, result: Result, attempt: int, key: str, uri: str, remote: str | None) -> ManifestItem:
     finished = result.finished
     delivered = Delivered(
         uri=uri,
@@ -241,12 +255,7 @@ def _record(item: Item, result: Result, attempt: int, key: str, uri: str, remote
         price, losses = result.paid.price, result.paid.resolved.losses
         told["cost"] = "" if price is None else in_words(price)
         told["adapted"] = tuple(Adapted(field=each.field, asked=each.asked, resolved=each.resolved) for each in losses)
-    told["passed_over"] = dict(result.passed_over)
-    return _base(item).model_copy(update=told)
-
-
-def _failed(item: Item, failure: LastFailure) -> ManifestItem:
-    return _base(item).model_copy(update={"error": failure.error.to_report(), "attempts": failure.attempt})
+    return base.model_copy(update=told)
 
 
 def _base(item: Item) -> ManifestItem:

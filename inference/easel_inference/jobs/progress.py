@@ -7,12 +7,14 @@ The estimate counts this run's own steps alone, so items found finished do not m
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from easel_api.errors import EaselError
 from easel_inference.artifacts.manifest import Delivered
+from easel_inference.generation import Chosen
 
 FIRST_ARTIFACTS = 20
 """Results that a job's status names; the manifest has all."""
@@ -34,6 +36,18 @@ class StoredResult:
     item: str
     seed: int
     delivered: Delivered
+    choice: Chosen | None = None
+    """Why it was made there; None without a class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a backend of a class has of the job."""
+
+    items: int
+    """That it made and that are stored."""
+    choice: Chosen
+    """The latest of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,10 @@ class Snapshot:
     last_failure: LastFailure | None
     spent: Decimal | None = None
     """US dollars that providers were paid; None: none was asked."""
+    estimated: Decimal | None = None
+    """US dollars that the whole job will cost, by what was known when this worker began; None: nobody can tell."""
+    backends: tuple[Share, ...] = ()
+    """Of a job of a class: who makes it, those with most items first."""
 
     @property
     def percent(self) -> int:
@@ -76,6 +94,19 @@ class Tally:
         self._manifest = ""
         self._last_failure: LastFailure | None = None
         self._paid: dict[str, Decimal] = {}
+        self._estimated: Decimal | None = None
+        self._choices: dict[str, Chosen] = {}
+        """By item, the latest last."""
+
+    def expect(self, amount: Decimal | None) -> None:
+        """What the whole job will cost."""
+        with self._lock:
+            self._estimated = amount
+
+    def chosen(self, item: str, choice: Chosen) -> None:
+        """Who of a class's backends is to make an item."""
+        with self._lock:
+            self._choose(item, choice)
 
     def paid(self, item: str, amount: Decimal | None) -> None:
         """What a provider was paid for an item, or may have been; None: nothing after all."""
@@ -94,6 +125,7 @@ class Tally:
         with self._lock:
             self._running.pop(result.item, None)
             self._stored[result.item] = result
+            self._choose(result.item, result.choice)
             self._found += 1
 
     def started(self, item: str) -> None:
@@ -120,6 +152,7 @@ class Tally:
         with self._lock:
             self._running.pop(result.item, None)
             self._stored[result.item] = result
+            self._choose(result.item, result.choice)
 
     def failed(self, failure: LastFailure) -> None:
         """An item is given up."""
@@ -150,7 +183,20 @@ class Tally:
                 artifacts=tuple(self._stored[item] for item in first),
                 last_failure=self._last_failure,
                 spent=sum(self._paid.values(), Decimal(0)) if self._paid else None,
+                estimated=self._estimated,
+                backends=self._shares(),
             )
+
+    def _choose(self, item: str, choice: Chosen | None) -> None:
+        self._choices.pop(item, None)
+        if choice is not None:
+            self._choices[item] = choice
+
+    def _shares(self) -> tuple[Share, ...]:
+        made = Counter(choice.backend for item, choice in self._choices.items() if item in self._stored)
+        latest = {choice.backend: choice for choice in self._choices.values() if choice.backend}
+        shares = (Share(made[backend], choice) for backend, choice in latest.items())
+        return tuple(sorted(shares, key=lambda each: (-each.items, each.choice.backend)))
 
     def _eta(self, done: int) -> int | None:
         made = done - self._found + sum(self._running.values())

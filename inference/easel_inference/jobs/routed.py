@@ -27,7 +27,7 @@ from easel_api.errors import (
 )
 from easel_api.offers import in_words
 from easel_inference.backends.base import Backend, Cancellable, OnEvent, Paid, PaidBlock, Result, Resumable, StillOut
-from easel_inference.generation import GenerationRequest, Handed, Inputs, Message, Submitted
+from easel_inference.generation import Chosen, GenerationRequest, Handed, Inputs, Message, Submitted
 from easel_inference.routing.breaker import AT_ONCE, CLOSED, Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
 from easel_inference.routing.plan import Candidate, Plan
@@ -372,6 +372,7 @@ class _Attempt:
         self._left_out: dict[str, EaselError] = {}
         """Backends without money or a replica for it, by what said so: nothing failed there."""
         self._left_out_at = time.monotonic()
+        self._told: Chosen | None = None
         self._waited = 0.0
         """Seconds for which nobody worked."""
         self._tries = 0
@@ -383,6 +384,7 @@ class _Attempt:
         while not self.ended:
             self._settled = self._backend.wallet.settled
             decision = self._backend.decide(self._failures, self._left_out)
+            self._tell(decision)
             chosen = decision.chosen
             if chosen is None:
                 self._wait(decision)
@@ -393,15 +395,25 @@ class _Attempt:
                 except EaselError as error:
                     self._failed(chosen, error, time.monotonic() - began)
                 else:
-                    return replace(result, passed_over={**decision.skipped, **self._backend.plan.refused})
+                    return result
         raise Cancelled("the job was stopped")
+
+    def _tell(self, decision: Decision) -> None:
+        """Who is to make it, and why no other, where that is not what was told last."""
+        told = Chosen(
+            backend=decision.chosen.name if decision.chosen else "",
+            selected_reason=decision.reason,
+            passed_over={**decision.skipped, **self._backend.plan.refused},
+        )
+        if told != self._told:
+            self._told = told
+            self.on_event(Message(told))
 
     def go_on(self, earlier: Outstanding) -> Result:
         """With the call of an earlier worker; when that ended without a result and a bill, with any backend."""
         client = self._backend.asker(earlier)
-        refused = {name: why for name, why in self._backend.plan.refused.items() if name != earlier.backend}
         try:
-            return replace(self._backend.resume(earlier, client, self), passed_over=refused)
+            return self._backend.resume(earlier, client, self)
         except Cancelled:
             raise
         except EaselError as error:

@@ -237,7 +237,7 @@ class Worker:
             if record.insights is not None and self.ledger.continues:
                 self.tally.paid(keys.insights("", record.id), Decimal(record.insights.cost))
             if record.delivered is not None:
-                self.tally.found(StoredResult(record.id, record.seed, record.delivered))
+                self.tally.found(StoredResult(record.id, record.seed, record.delivered, record.choice))
 
 
 def generate_at(

@@ -57,6 +57,8 @@ class Decision:
     chosen: Candidate | None
     skipped: Reasons
     """Those before it in the order; all of them when there is none."""
+    reason: str = ""
+    """Why this one, as one CamelCase word: the policy's name, `Weight` where it was drawn, `Fallback` where others come first, or `NothingElse`."""
 
 
 NOWHERE = frozenset({AmbiguousSubmit.reason, Cancelled.reason})
@@ -99,8 +101,15 @@ def decide(
     if not open_ and waited_for:
         # Nobody is there to go to instead: neither a spent budget nor a provider that rests stops the team's own models.
         del skipped[waited_for.name]
-        return Decision(waited_for, skipped)
-    return Decision(_taken(plan, open_, known, dice), skipped)
+        return Decision(waited_for, skipped, "NothingElse")
+    if not open_:
+        return Decision(None, skipped)
+    if any(candidate.weight for candidate in open_):
+        return Decision(_drawn(open_, dice), skipped, "Weight")
+    if plan.policy is Policy.FASTEST:
+        fastest = min(open_, key=lambda each: _seconds(known.get(each.name, UNKNOWN)))
+        return Decision(fastest, skipped, plan.policy)
+    return Decision(open_[0], skipped, "Fallback" if skipped else plan.policy)
 
 
 def _ended(known: Mapping[str, Now], fallback: Fallback) -> Iterator[tuple[str, str]]:
@@ -109,18 +118,13 @@ def _ended(known: Mapping[str, Now], fallback: Fallback) -> Iterator[tuple[str, 
             yield name, f"this item failed there for good: {state.failure}"
 
 
-def _taken(plan: Plan, open_: Sequence[Candidate], known: Mapping[str, Now], dice: float) -> Candidate | None:
-    if not open_:
-        return None
-    if total := sum(candidate.weight for candidate in open_):
-        drawn = dice * total
-        for candidate in open_:
-            drawn -= candidate.weight
-            if drawn < 0:
-                return candidate
-    if plan.policy is Policy.FASTEST:
-        return min(open_, key=lambda each: _seconds(known.get(each.name, UNKNOWN)))
-    return open_[0]
+def _drawn(open_: Sequence[Candidate], dice: float) -> Candidate:
+    drawn = dice * sum(candidate.weight for candidate in open_)
+    for candidate in open_:
+        drawn -= candidate.weight
+        if drawn < 0:
+            return candidate
+    return [candidate for candidate in open_ if candidate.weight][-1]  # by rounding
 
 
 def _seconds(now: Now) -> float:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from easel_api.generationclass import Policy
 from easel_api.offers import Offer, State
 
 from .capability import Unfit, fit
-from .price import estimate
+from .price import CENT_OF_A_CENT, estimate
 from .request import Request, Resolved
 
 
@@ -97,6 +97,25 @@ def plan(
     if key := _KEYS.get(policy):
         candidates.sort(key=lambda each: key(*each))  # stable: what is alike stays in the order of the class
     return Plan(policy, tuple(candidate for _, candidate in candidates), refused)
+
+
+def expected(made: Plan, items: int) -> Decimal | None:
+    """US dollars for that many items where each is made by the one whose turn it is: the first of the order, or whom its weight draws.
+
+    None: nobody can tell, since a price is unknown, or only a measurement says who is the fastest.
+    """
+    drawn = [each for each in made.candidates if each.weight]
+    if not drawn:
+        if not made.candidates or (made.policy is Policy.FASTEST and made.candidates[1:]):
+            return None
+        price = made.candidates[0].price
+        return None if price is None else price * items
+    total, amount = sum(each.weight for each in drawn), Decimal(0)
+    for each in drawn:
+        if each.price is None:
+            return None
+        amount += each.price * items * Decimal(each.weight / total)
+    return amount.quantize(CENT_OF_A_CENT, rounding=ROUND_UP)
 
 
 def _weighed(candidates: list[tuple[Backend, Candidate]]) -> list[tuple[Backend, Candidate]]:

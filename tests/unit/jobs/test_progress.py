@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from easel_api.errors import BackendFault, EaselError
 from easel_api.generationjob import GenerationJobStatus
 from easel_inference.artifacts.manifest import Delivered
+from easel_inference.generation import Chosen
 from easel_inference.jobs.access import status_of
 from easel_inference.jobs.progress import LastFailure, Snapshot, StoredResult, Tally
 from easel_inference.jobs.report import ReportLoop
@@ -64,6 +67,38 @@ def test_counts_never_contradict_each_other(events: list[tuple[str, int, int]]) 
         assert (shown.percent == 100) == (len(done) == 10)
         assert shown.eta_seconds is None or shown.eta_seconds >= 0
         status_of(shown)
+
+
+def chosen(backend: str, reason: str = "Ordered", **passed_over: str) -> Chosen:
+    return Chosen(backend=backend, selected_reason=reason, passed_over=passed_over)
+
+
+def test_who_makes_how_much_and_why_is_told_those_with_most_first() -> None:
+    tally = Tally(5, 4, Clock())
+    tally.expect(Decimal("0.20"))
+    assert tally.snapshot().backends == ()
+    for number, backend in enumerate(("studio", "west/core", "west/core", "east/core", "")):
+        tally.chosen(f"{number:04d}", chosen(backend, "Ordered" if backend else ""))
+    tally.chosen("0000", fallen := chosen("west/core", "Fallback", studio="it has no replica"))
+    for number in (0, 1):
+        tally.stored(replace(result(number), choice=fallen))
+    tally.found(replace(result(3), choice=chosen("east/core")))
+    status = status_of(tally.snapshot()).to_manifest()
+    assert status["cost"] == {"estimated": "0.2", "currency": "USD"}
+    west = {"name": "west/core", "items": 2, "selectedReason": "Fallback", "message": "studio: it has no replica"}
+    assert status["backends"] == [west, {"name": "east/core", "items": 1, "selectedReason": "Ordered", "message": ""}]
+    tally.stored(result(2))
+    assert status_of(tally.snapshot()).to_manifest()["backends"][0]["items"] == 2, "made without a class"
+
+
+def test_a_status_holds_no_more_than_its_schema_allows() -> None:
+    tally = Tally(100, 4, Clock())
+    for number in range(100):
+        tally.chosen(f"{number:04d}", chosen(f"{'w' * 400}-{number}"[-330:], a="x" * 2000))
+    told = status_of(tally.snapshot()).to_manifest()["backends"]
+    assert len(told) == 32
+    assert len(told[0]["message"]) == 1024
+    assert told[0]["message"].endswith("…")
 
 
 def test_the_estimate_counts_this_runs_own_work_alone() -> None:

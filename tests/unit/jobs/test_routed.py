@@ -24,7 +24,7 @@ from easel_api.errors import (
 from easel_api.generationclass import Policy
 from easel_api.tasks import Task
 from easel_inference.backends.base import OnEvent, Result
-from easel_inference.generation import Finished, GenerationRequest, Inputs, Timings
+from easel_inference.generation import Chosen, Finished, GenerationRequest, Inputs, Message, Timings
 from easel_inference.jobs import routed
 from easel_inference.jobs.routed import Cloud, Outstanding, OwnModel, RoutedBackend
 from easel_inference.jobs.wallet import Share, Wallet
@@ -108,10 +108,16 @@ class Scene:
     cloud: Scripted
     purse: Purse
     stop: threading.Event = field(default_factory=threading.Event)
+    heard: list[Message] = field(default_factory=list)
 
     def make(self, item: str = "0000") -> str:
         request = REQUEST.model_copy(update={"id": item})
-        return self.backend.generate(request, Inputs(), lambda _: None, self.stop).backend
+        return self.backend.generate(request, Inputs(), self.heard.append, self.stop).backend
+
+    @property
+    def told(self) -> list[Chosen]:
+        """Who was chosen, in turn."""
+        return [each.event for each in self.heard if isinstance(each.event, Chosen)]
 
 
 def scene(
@@ -175,6 +181,33 @@ def test_a_failure_lets_it_go_elsewhere_only_where_the_class_says_so() -> None:
     with pytest.raises(Transient):
         strict.make()
     assert strict.cloud.calls == 0
+
+
+def test_who_is_chosen_and_who_is_passed_over_is_told_whenever_it_changes() -> None:
+    found = scene(Fallback(failures=ANYTHING))
+    found.own.then = [Transient("lost")]
+    found.make()
+    passed_over = {"studio": "this item failed there: Transient"}
+    assert found.told == [
+        Chosen(backend="studio", selected_reason="Ordered"),
+        Chosen(backend="west/core", selected_reason="Fallback", passed_over=passed_over),
+    ]
+
+
+def test_of_an_item_that_nobody_may_make_it_is_told_why_of_each() -> None:
+    found = scene(Fallback(failures=ANYTHING), with_own=False, budget=Decimal("0.01"))
+    with pytest.raises(BudgetSpent):
+        found.make()
+    (told,) = found.told
+    assert (told.backend, told.selected_reason) == ("", "")
+    assert told.passed_over == {"west/core": "0.04 is more than the 0.01 that is left of the budget"}
+
+
+def test_a_wait_that_changes_nothing_is_told_once() -> None:
+    began = time.monotonic()
+    found = scene(Fallback(), ready=lambda: time.monotonic() > began + 1)
+    assert found.make() == "studio"
+    assert len(found.told) == 1
 
 
 def test_a_spent_budget_leaves_the_own_model_which_is_waited_for() -> None:

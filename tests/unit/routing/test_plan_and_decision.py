@@ -13,10 +13,12 @@ from routing_views import TODAY, cloud, own, request
 
 from easel_inference.routing.breaker import Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
-from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, plan
+from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, expected, plan
 
 RETIRED = [{"event": "Retired", "day": "2026-10-23", "source": "a page", "checkedAt": "2026-11-23"}]
 REST = Breaker(open_until=130.0, rests=1, reason="Transient")
+
+GONE = Now(ready=False, wait_seconds=float("inf"))
 
 
 def planned(*backends: Backend, policy: Policy = Policy.ORDERED, **allowed: Any) -> Plan:
@@ -96,7 +98,7 @@ def test_an_own_model_is_waited_for_unless_the_class_passes_it_over() -> None:
         ),
     ):
         found = chosen(made, {"studio": state}, fallback)
-        assert found == Decision(made.candidates[1], {"studio": reason})
+        assert found == Decision(made.candidates[1], {"studio": reason}, "Fallback")
     assert chosen(made, {"studio": busy}, Fallback(queue_wait_seconds=45)).chosen == made.candidates[0]
 
 
@@ -181,6 +183,47 @@ def test_weights_share_the_items_among_those_that_can() -> None:
     assert chosen(made, {"b": Now(breaker=REST)}, dice=0.99).chosen == made.candidates[0]
     rest = {name: Now(breaker=REST) for name in ("a", "b")}
     assert chosen(made, rest, dice=0.5).chosen == made.candidates[2], "one without a share stands in"
+
+
+@pytest.mark.parametrize(
+    ("backends", "policy", "known", "said"),
+    [
+        ([cloud("a"), cloud("b")], Policy.ORDERED, {}, ("a", "Ordered")),
+        ([cloud("a", "9"), cloud("b")], Policy.CHEAPEST, {}, ("b", "Cheapest")),
+        ([cloud("a"), cloud("b", quality=1)], Policy.BEST_QUALITY, {}, ("b", "BestQuality")),
+        ([cloud("a"), cloud("b")], Policy.FASTEST, {"a": Now(breaker=REST)}, ("b", "Fastest")),
+        ([cloud("a"), cloud("b")], Policy.ORDERED, {"a": Now(breaker=REST)}, ("b", "Fallback")),
+        ([cloud("a"), cloud("b", weight=1.0)], Policy.ORDERED, {}, ("b", "Weight")),
+        ([own(), cloud("a")], Policy.ORDERED, {"studio": GONE, "a": Now(breaker=REST)}, ("studio", "NothingElse")),
+        ([cloud("a")], Policy.ORDERED, {"a": Now(breaker=REST)}, ("", "")),
+    ],
+)
+def test_why_it_is_this_one_is_said_in_a_word(
+    backends: list[Backend], policy: Policy, known: dict[str, Now], said: tuple[str, str]
+) -> None:
+    found = chosen(planned(*backends, policy=policy), known, Fallback(unavailable=True))
+    assert (found.chosen.name if found.chosen else "", found.reason) == said
+
+
+@pytest.mark.parametrize(
+    ("backends", "policy", "amount"),
+    [
+        ([cloud("a", "0.10"), cloud("b", "0.04")], Policy.ORDERED, "1.0000"),
+        ([cloud("a", "0.10"), cloud("b", "0.04")], Policy.CHEAPEST, "0.4000"),
+        ([own(), cloud("a", "0.10")], Policy.ORDERED, "0"),
+        ([cloud("a", "0.10", weight=3.0), cloud("b", "0.02", weight=1.0), cloud("c", "9")], Policy.ORDERED, "0.8000"),
+        ([cloud("a", "0.10"), cloud("b", "0.04")], Policy.FASTEST, None),
+        ([cloud("a", "0.10")], Policy.FASTEST, "1.0000"),
+        ([cloud("a", None), cloud("b", "0.04")], Policy.ORDERED, None),
+        ([cloud("a", "0.10", weight=1.0), cloud("b", None, weight=1.0)], Policy.ORDERED, None),
+        ([], Policy.ORDERED, None),
+    ],
+)
+def test_what_ten_items_cost_is_told_where_anybody_can_tell(
+    backends: list[Backend], policy: Policy, amount: str | None
+) -> None:
+    made = planned(*backends, policy=policy, unknown_price=True)
+    assert expected(made, 10) == (None if amount is None else Decimal(amount))
 
 
 BACKENDS = st.lists(
