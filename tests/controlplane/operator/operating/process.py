@@ -65,15 +65,16 @@ class OperatorProcess:
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         """Fails with what the operator said, and with where each of its threads is when it does not."""
-        assert self.process is not None
+        process = self.process
+        assert process is not None
         try:
-            until(condition, what)
+            until(lambda: condition() or process.poll() is not None, what)
+            assert process.poll() is None, what
         except AssertionError as failure:
-            code = self.process.poll()
-            if code is None:
-                self.process.send_signal(signal.SIGABRT)
-                code = self.process.wait(10)
-            raise AssertionError(f"{failure}; it ended with {code}; {self.log}:\n{self.log.read_text()}") from None
+            if process.poll() is None:
+                process.send_signal(signal.SIGABRT)
+            said = f"{failure}; it ended with {process.wait(10)}; {self.log}:\n{self.log.read_text()}"
+            raise AssertionError(said) from None
 
     def health(self, path: str) -> tuple[int, str]:
         return fetch(f"http://127.0.0.1:{self.configuration['healthPort']}/{path}")
