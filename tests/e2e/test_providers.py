@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_a_job_is_made_by_a_provider_and_shows_what_was_asked(site: Site, aws: B
     status = site.wait_for_end("bought", seconds=240)["status"]
     assert status["phase"] == "Complete", status
     assert status["backend"]["selectedReason"] == "Routed"
-    assert status["cost"]["spent"] == "0.32"
+    assert (status["cost"]["estimated"], status["cost"]["spent"]) == ("0.32", "0.32")
     assert len(aws.paid) - paid == 8
     until("the ledger", lambda: round(spent_cents(site) - spent) == 8 * CENTS, seconds=30)
     folder = site.folder("bought")
@@ -174,6 +175,10 @@ def test_a_model_that_is_killed_hands_its_items_to_one_provider_and_the_next(
     assert made.count(SECOND) == ITEMS - made.count(model) - BOUGHT > 0
     assert len(aws.paid) - paid == BOUGHT, "no call for nothing"
     assert len(openai.paid) == made.count(SECOND)
+    assert {each["name"].partition("/")[0]: each["items"] for each in status["backends"]} == Counter(made)
+    bought = next(each for each in status["backends"] if each["name"].startswith(PROVIDER))
+    assert bought["selectedReason"] == "Fallback"
+    assert f"{model}: " in bought["message"]
     until("the ledger", lambda: round(spent_cents(site) - spent) == BOUGHT * CENTS, seconds=30)
     until("the other ledger", lambda: spent_cents(site, SECOND) == float(openai.billed - billed) * 100, seconds=30)
     assert delay < CONNECT_SECONDS

@@ -382,4 +382,4 @@ def test_a_job_of_the_same_name_pays_no_bill_of_the_one_before(routed: Routed) -
     assert code == 0, log
     assert len(routed.aws.paid) == 3
     assert routed.spent_cents() == 3 * CENTS
-    assert "cost" not in routed.pods.status("twice")
+    assert routed.pods.status("twice")["cost"] == {"estimated": "0", "currency": "USD"}
