@@ -12,10 +12,14 @@ mkdir -p build
 echo "The tests of control plane, chart and providers' faults run beside the others; their log: $log"
 pytest -m "not cluster" "${beside_paths[@]}" >"$log" 2>&1 &
 beside=$!
-trap 'kill "$beside" 2>/dev/null || true' EXIT  # what it has started ends with it
+pytest -m "not cluster" "${beside_paths[@]/#/--ignore=}" &
+others=$!
+# Both end in order, with the servers that they have started, whatever ends this.
+trap 'kill "$beside" "$others" 2>/dev/null || true; wait' EXIT
+trap 'exit 130' INT TERM
 
 code=0
-pytest -m "not cluster" "${beside_paths[@]/#/--ignore=}" || code=$?
+wait "$others" || code=$?
 wait "$beside" || code=$?
 cat "$log"
 exit "$code"

@@ -7,6 +7,7 @@ up after a session, as `make e2e` or a person wants to look at it; `python -m ea
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,6 +42,12 @@ RUNS_LAST = "test_node_leaves_no_trace.py"
 """Takes the node down, which the other tests of a session share."""
 
 cannot_build = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure() -> None:
+    """End in order when asked to, so that servers end, too; the shell of `make test` has its jobs ignore Ctrl-C until they say otherwise."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

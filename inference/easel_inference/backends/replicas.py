@@ -147,7 +147,9 @@ class ReplicaSet:
                     replica.leases += 1
                     return address, replica
                 if not waits:
-                    raise CapacityQueued("the model has no replica that serves", where=self._endpoint)
+                    raise CapacityQueued(
+                        "the model has no replica that serves", where=self._endpoint, found=self._problem()
+                    )
                 self._give_up_after_patience(now)
                 self._changed.wait(timeout=0.2)
 
@@ -156,13 +158,17 @@ class ReplicaSet:
             return  # whoever runs an item there will say whether it is alive
         if now - self._last_alive < self._settings.patience_seconds:
             return
-        problems = sorted({replica.last_problem for replica in self._replicas.values() if replica.last_problem})
         raise EnvironmentFault(
             f"no replica of the model answered for {self._settings.patience_seconds:.0f} s",
             where=self._endpoint,
-            found=f"{len(self._replicas)} addresses{': ' + problems[0] if problems else ''}",
+            found=self._problem(),
             fix="See the conditions of the ModelDeployment and the logs of its pods",
         )
+
+    def _problem(self) -> str:
+        """What is known of those that do not serve."""
+        problems = sorted({replica.last_problem for replica in self._replicas.values() if replica.last_problem})
+        return f"{len(self._replicas)} addresses{': ' + problems[0] if problems else ''}"
 
     def _alive(self, replica: _Replica) -> None:
         with self._changed:

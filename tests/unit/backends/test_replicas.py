@@ -136,5 +136,9 @@ def test_names_are_resolved_to_addresses() -> None:
 
 
 def test_who_does_not_wait_is_told_that_there_is_no_replica() -> None:
-    with pytest.raises(CapacityQueued), World().set.lease(1, threading.Event(), waits=False):
+    world = World("a:1")
+    with world.set.lease(1, threading.Event()) as lease:
+        lease.report_refused("connection refused")
+    with pytest.raises(CapacityQueued) as caught, world.set.lease(1, threading.Event(), waits=False):
         pass
+    assert caught.value.found == "1 addresses: connection refused"
