@@ -830,7 +830,7 @@ class Failure(ApiModel):
 class GenerationJobStatus(ApiModel):
     """The observed state.
 
-    Two writers share it by server-side apply. The worker owns items, done, progress, cost, backends, manifest, artifacts and lastFailure;
+    Two writers share it by server-side apply. The worker owns items, done, progress, cost, backends, waitingFor, manifest, artifacts and lastFailure;
     the operator owns the rest, and writes done and lastFailure only while no worker has run.
     """
 
@@ -860,6 +860,13 @@ class GenerationJobStatus(ApiModel):
             description="Of a job of a class: who makes how much of it, and why; those with most items first.",
         ),
     ] = []
+    waiting_for: Annotated[
+        str,
+        Field(
+            max_length=MAX_SHARE_MESSAGE,
+            description="Of a job of a class: what keeps each backend from making the latest item, while none may.",
+        ),
+    ] = ""
     manifest: Annotated[str, Field(max_length=2048, description="Where the manifest of all results is.")] = ""
     artifacts: Annotated[
         list[Artifact],

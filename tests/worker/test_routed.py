@@ -353,6 +353,8 @@ def test_what_one_worker_was_told_all_workers_heed(routed: Routed, eventually: C
         return list(json.loads(found).get("status", {}).get("rests", []))
 
     eventually(lambda: [(each["model"], each["reason"]) for each in rests()] == [(CORE, "Throttled")], "it is told")
+    eventually(lambda: routed.pods.status("told").get("waitingFor"), "its status says why it waits")
+    assert routed.pods.status("told")["waitingFor"].startswith(f"bedrock-west/{CORE}: ")
     second = routed.pods.start(routed.job("hears", items=1), **routed.environment())
     eventually(lambda: len(routed.aws.calls) > 1, "another call")
     assert time.monotonic() - began > seconds - 1.5

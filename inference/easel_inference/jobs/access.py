@@ -38,6 +38,7 @@ from easel_api.generationjob import (
     ItemCounts,
     Progress,
 )
+from easel_inference.generation import Chosen
 
 from .progress import LastFailure, Share, Snapshot
 
@@ -236,6 +237,8 @@ def status_of(snapshot: Snapshot) -> GenerationJobStatus:
         fields["cost"] = Cost(spent=snapshot.spent, estimated=snapshot.estimated, currency="USD")
     if snapshot.backends:
         fields["backends"] = [_share(each) for each in snapshot.backends[:MAX_SHARES]]
+    if snapshot.waiting is not None:
+        fields["waiting_for"] = _said(snapshot.waiting)
     if snapshot.manifest:
         fields["manifest"] = snapshot.manifest
     if failure is not None:
@@ -249,8 +252,13 @@ def _share(share: Share) -> BackendShare:
         name=choice.backend[:MAX_SHARE_NAME],
         items=share.items,
         selected_reason=choice.selected_reason,
-        message=shortened("; ".join(f"{name}: {why}" for name, why in choice.passed_over.items()), MAX_SHARE_MESSAGE),
+        message=_said(choice),
     )
+
+
+def _said(choice: Chosen) -> str:
+    """Who was passed over, in short."""
+    return shortened("; ".join(f"{name}: {why}" for name, why in choice.passed_over.items()), MAX_SHARE_MESSAGE)
 
 
 def _failure(failure: LastFailure) -> Failure:

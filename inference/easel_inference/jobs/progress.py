@@ -70,6 +70,8 @@ class Snapshot:
     """US dollars that the whole job will cost, by what was known when this worker began; None: nobody can tell."""
     backends: tuple[Share, ...] = ()
     """Of a job of a class: who makes it, those with most items first."""
+    waiting: Chosen | None = None
+    """Of a job of a class: the latest item that is under way and that nobody may make at this moment."""
 
     @property
     def percent(self) -> int:
@@ -185,12 +187,18 @@ class Tally:
                 spent=sum(self._paid.values(), Decimal(0)) if self._paid else None,
                 estimated=self._estimated,
                 backends=self._shares(),
+                waiting=self._waiting(),
             )
 
     def _choose(self, item: str, choice: Chosen | None) -> None:
         self._choices.pop(item, None)
         if choice is not None:
             self._choices[item] = choice
+
+    def _waiting(self) -> Chosen | None:
+        return next(
+            (each for item, each in reversed(self._choices.items()) if item in self._running and not each.backend), None
+        )
 
     def _shares(self) -> tuple[Share, ...]:
         made = Counter(choice.backend for item, choice in self._choices.items() if item in self._stored)

@@ -91,6 +91,18 @@ def test_who_makes_how_much_and_why_is_told_those_with_most_first() -> None:
     assert status_of(tally.snapshot()).to_manifest()["backends"][0]["items"] == 2, "made without a class"
 
 
+def test_what_an_item_waits_for_is_told_while_nobody_may_make_it() -> None:
+    tally = Tally(2, 4, Clock())
+    tally.started("0000")
+    tally.chosen("0000", chosen("", "", **{"west/core": "it rests", "studio": "it has no replica"}))
+    assert status_of(tally.snapshot()).waiting_for == "west/core: it rests; studio: it has no replica"
+    tally.chosen("0000", chosen("west/core"))
+    assert status_of(tally.snapshot()).waiting_for == ""
+    tally.chosen("0000", chosen("", "", a="it rests"))
+    tally.stopped("0000")
+    assert status_of(tally.snapshot()).waiting_for == "", "it is not under way"
+
+
 def test_a_status_holds_no_more_than_its_schema_allows() -> None:
     tally = Tally(100, 4, Clock())
     for number in range(100):
