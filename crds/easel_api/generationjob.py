@@ -43,7 +43,7 @@ KIND = KindInfo(
         Column("Backend", ".status.backend.modelDeployment"),
         Column("Cost", ".status.cost.spent"),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', priority=1),
-        Column("Made By", ".status.backends[0].name", priority=1),
+        Column("Maker", ".status.backends[0].name", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
     selectable_fields=(".spec.task", ".status.phase"),

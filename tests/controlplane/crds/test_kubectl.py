@@ -28,6 +28,7 @@ RUNNING = {
     "done": "12/16",
     "backend": {"modelDeployment": "studio-mini", "selectedReason": "First"},
     "conditions": [CONDITION],
+    "backends": [{"name": "west/core", "items": 9}, {"name": "studio-mini", "items": 3}],
 }
 SERVING = {
     "conditions": [CONDITION | {"status": "True", "reason": "Serving"}],
@@ -73,10 +74,10 @@ def test_jobs_are_listed_with_phase_progress_and_backend(kubectl: Run) -> None:
     assert rows["waiting"]["PHASE"] == ""
 
 
-def test_the_wide_listing_says_why(kubectl: Run) -> None:
+def test_the_wide_listing_says_who_made_most_and_why_it_is_not_ready(kubectl: Run) -> None:
     columns, rows = table(kubectl("get", "gen", "-o", "wide"))
     assert "REASON" in columns
-    assert rows["mugs"]["REASON"] == "Generating"
+    assert (rows["mugs"]["REASON"], rows["mugs"]["MAKER"]) == ("Generating", "west/core")
 
 
 def test_models_are_listed_with_readiness_and_replicas(kubectl: Run) -> None:
