@@ -46,8 +46,15 @@ cannot_build = pytest.StashKey[dict[str, str]]()
 
 def pytest_configure() -> None:
     """End in order when asked to, so that servers end, too; the shell of `make test` has its jobs ignore Ctrl-C until they say otherwise."""
+
+    def end(*_: object) -> None:
+        # Both may come: a terminal's to all at once, and then that of the shell. The second would end the ending.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, end)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,9 +40,7 @@ def backends() -> list[Backend]:
             "source": "bench",
             "checkedAt": "2026-11-28",
         }
-        found.append(
-            Backend(name=f"provider-{number}", provider=f"provider-{number}", offer=Offer.model_validate(body))
-        )
+        found.append(Backend(name=f"provider-{number}", offer=Offer.model_validate(body)))
     return found
 
 

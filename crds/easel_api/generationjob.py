@@ -768,7 +768,13 @@ class Cost(ApiModel):
             "paid where nobody heard of a call's end. Default: none, while no provider was asked."
         ),
     ] = None
-    currency: Annotated[Literal["USD"], Field(description="Of the amount.")] = "USD"
+    unpriced: Annotated[
+        int,
+        Field(
+            ge=0, description="Results that were paid for and of which nobody knows how much; they are not in spent."
+        ),
+    ] = 0
+    currency: Annotated[Literal["USD"], Field(description="Of the amounts.")] = "USD"
 
 
 class ChosenBackend(ApiModel):
@@ -778,7 +784,7 @@ class ChosenBackend(ApiModel):
     selected_reason: Annotated[str, Field(max_length=64, description="Why this one, as one CamelCase word.")] = ""
 
 
-MAX_SHARES, MAX_SHARE_NAME, MAX_SHARE_MESSAGE = 32, 320, 1024
+MAX_SHARES, MAX_SHARE_MESSAGE = 32, 1024
 
 
 class BackendShare(ApiModel):
@@ -786,7 +792,7 @@ class BackendShare(ApiModel):
 
     name: Annotated[
         str,
-        Field(max_length=MAX_SHARE_NAME, description="A ModelDeployment, or a Provider and its model: PROVIDER/MODEL."),
+        Field(max_length=320, description="A ModelDeployment, or a Provider and its model: PROVIDER/MODEL."),
     ]
     items: Annotated[int, Field(ge=0, description="Results that it made and that are stored.")] = 0
     selected_reason: Annotated[
@@ -794,7 +800,7 @@ class BackendShare(ApiModel):
         Field(
             max_length=64,
             description="Why it was taken for the latest item: Ordered, Cheapest, Fastest or BestQuality by the policy, Weight when it was drawn, "
-            "Fallback when those before it may not, NothingElse when nobody but it is there.",
+            "Fallback when those before it may not, NothingElse when the class would pass it over and all others are out.",
         ),
     ] = ""
     message: Annotated[

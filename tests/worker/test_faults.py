@@ -181,7 +181,13 @@ def test_a_fault_of_the_surroundings_ends_no_job_with_calls_that_are_out(
         def away(*_: Any, **__: Any) -> Any:
             raise EnvironmentFault("the disk is away")
 
-        for broken in ((DirectoryStore, "get"), (JobAccess, "read"), (purses, "read_provider")):
+        # The store twice: what the first of them tells of the job must not hide from the second that it paid.
+        for broken in (
+            (DirectoryStore, "get"),
+            (DirectoryStore, "get"),
+            (JobAccess, "read"),
+            (purses, "read_provider"),
+        ):
             with monkeypatch.context() as patched:
                 patched.setattr(*broken, away)
                 error = shop.run(job, model)

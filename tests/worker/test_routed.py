@@ -186,6 +186,9 @@ def test_a_killed_worker_never_has_an_item_paid_for_twice(routed: Routed, eventu
     assert code == 1, log
     assert len(routed.aws.calls) == 6, "none was asked for again"
     assert {item["error"]["reason"] for item in routed.manifest("killed")} == {"AmbiguousSubmit"}
+    status = routed.pods.status("killed")
+    assert status["cost"] == {"estimated": "0.24", "spent": "0.24", "currency": "USD"}
+    assert [(each["name"], each["items"]) for each in status["backends"]] == [(f"bedrock-west/{CORE}", 0)]
     assert routed.spent_cents() == 6 * CENTS
     assert routed.reserved() == []
 
@@ -342,7 +345,7 @@ def test_the_next_provider_takes_what_the_first_one_cannot(routed: Routed, tmp_p
 
 def test_what_one_worker_was_told_all_workers_heed(routed: Routed, eventually: Callable[..., None]) -> None:
     """A provider asks the first job to wait; the second one makes no call before that is over."""
-    seconds = 8
+    seconds = 15
     routed.aws.next.append(Fault("ThrottlingException", **{"Retry-After": str(seconds)}))
     first = routed.pods.start(routed.job("told", items=1), **routed.environment())
     eventually(lambda: len(routed.aws.calls) == 1, "the first call")

@@ -7,13 +7,13 @@ is known here, so that a number is said only where the order and the budget give
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from easel_api.generationclass import Fallback, GenerationClassSpec, OnBlocked, Policy, When
 from easel_api.offers import in_words
 from easel_api.provider import VideoIndexer
-from easel_inference.routing.plan import Candidate, Plan
+from easel_inference.routing.plan import Candidate, Plan, expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,12 @@ def forecast(made: Plan, items: int, budget: Decimal | None, spec: GenerationCla
     said = _of_several(own)
     drawn = [each for each in taking_part if each.weight]
     if drawn and taking_part[1:]:
-        said += [_drawn(drawn, taking_part), *_money_of_any(taking_part, items, budget)]
+        amount = expected(replace(made, candidates=tuple(taking_part)), items)
+        said += [_drawn(drawn, taking_part, amount), *_money_of_any(taking_part, items, budget)]
     elif made.policy is Policy.FASTEST and taking_part[1:]:
         said += [
-            "The one that is done first by measurement makes each item; nothing is measured before the job runs.",
+            "Each of them makes one item first, and then the one that is done first by measurement all others; "
+            "nothing is measured before the job runs.",
             *_money_of_any(taking_part, items, budget),
         ]
     else:
@@ -84,10 +86,11 @@ def _of_several(own: Sequence[str]) -> list[str]:
     ]
 
 
-def _drawn(drawn: Sequence[Candidate], taking_part: Sequence[Candidate]) -> str:
+def _drawn(drawn: Sequence[Candidate], taking_part: Sequence[Candidate], amount: Decimal | None) -> str:
     weights = ", ".join(f"{each.name} {each.weight:g}" for each in drawn)
     others = " The others make what none of these may." if len(drawn) < len(taking_part) else ""
-    return f"Items are drawn by weight: {weights}.{others}"
+    mean = f" All of them cost ${in_words(amount)} in the mean." if amount else ""
+    return f"Items are drawn by weight: {weights}.{mean}{others}"
 
 
 def _money_of_any(candidates: Sequence[Candidate], items: int, budget: Decimal | None) -> list[str]:
@@ -181,7 +184,7 @@ def _whens(fallback: Fallback) -> list[str]:
     """As `routing.decision` passes over an own model: a wait for a replica is first, where the class has one."""
     found = []
     if fallback.wake_seconds is not None:
-        found.append(f"while no replica of it serves {fallback.wake_seconds} s after the job began")
+        found.append(f"while no replica of it serves {fallback.wake_seconds} s after the job's worker began")
     elif When.GPU_UNAVAILABLE in fallback.when:
         found.append("while no replica of it serves")
     if fallback.queue_wait_seconds is not None:

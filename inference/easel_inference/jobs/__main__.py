@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 from easel_api.errors import Cancelled, EaselError, EnvironmentFault, ExitCode
 from easel_api.generationjob import GenerationJob
 from easel_inference.artifacts import keys
 from easel_inference.ending import TERMINATED, say_why, stopped_by_signals
 
-from .access import Api, JobAccess, Server, StatusReporter
+from .access import Api, JobAccess, Server, StatusReporter, was_paid
 from .items import Item
 from .opening import open_sources, open_store
 from .progress import Tally
@@ -56,19 +57,20 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
     access = JobAccess(api, settings.job)
     with _kept_for_the_next(lambda: routed):
         found = access.read()
-    reporter = StatusReporter(access)
-    with _kept_for_the_next(lambda: found.status.cost is not None and found.status.cost.spent is not None):
+    with _kept_for_the_next(lambda: was_paid(found.status)):
         try:
             worker = _worker(found, settings, stop)
+            missing = worker.claim()
+        except Cancelled:
+            raise
         except EaselError as error:
             early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
             early.broke(error)
-            with ReportLoop(reporter, early.snapshot):
+            with ReportLoop(StatusReporter(access, found.status), early.snapshot):
                 raise
-        with ReportLoop(reporter, worker.tally.snapshot):
-            missing = worker.claim()
-            with _kept_for_the_next(lambda: worker.calls_out):
-                return _made(worker, missing, found, api, settings, stop)
+        # Not before: until it knows what is there, what an earlier worker said of it holds.
+        with ReportLoop(StatusReporter(access), worker.tally.snapshot), _kept_for_the_next(lambda: worker.calls_out):
+            return _made(worker, missing, found, api, settings, stop)
 
 
 def _made(
@@ -83,7 +85,8 @@ def _made(
         if not settings.endpoint:
             raise EnvironmentFault("this variable is not set", where="EASEL_ENDPOINT", fix="The operator sets it")
         return generate_at(worker, missing, settings.endpoint, _backend_name(found, settings.endpoint), stop)
-    if not missing and not any(record.cost for record in worker.ledger.records()):
+    if not missing and all(record.cost is None for record in worker.ledger.records()):
+        worker.tally.expect(Decimal(0))
         return worker.outcome(stop)
     # Imported here: a job of the team's own models needs none of it.
     from .routes import routed

@@ -27,7 +27,6 @@ from easel_api.errors import AuthConfig, EaselError, EnvironmentFault, InvalidIn
 from easel_api.generationjob import (
     KIND,
     MAX_SHARE_MESSAGE,
-    MAX_SHARE_NAME,
     MAX_SHARES,
     Artifact,
     BackendShare,
@@ -45,6 +44,8 @@ from .progress import LastFailure, Share, Snapshot
 _log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "easel-worker"
+OF_ITEMS = ("items", "done", "progress", "cost", "backends", "manifest", "artifacts")
+"""Fields of a status by which a worker tells what has become of its items."""
 _READ_TRIES = 8
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
@@ -167,13 +168,13 @@ class JobAccess:
         """The object as it is; tries again while the API server is away."""
         return self._parsed(self._api.read(self._path, self._what))
 
-    def write_status(self, snapshot: Snapshot) -> None:
-        """Applies the worker's part of the status once; raises on failure."""
+    def write_status(self, status: GenerationJobStatus) -> None:
+        """Applies the worker's part of the status once, complete: server-side apply drops what is left out. Raises on failure."""
         applied = {
             "apiVersion": API_VERSION,
             "kind": KIND.kind,
             "metadata": self._metadata(),
-            "status": status_of(snapshot).to_manifest(),
+            "status": status.to_manifest(),
         }
         query = f"?fieldManager={FIELD_MANAGER}&force=true"
         self._api.answer("PATCH", f"{self._path}/status{query}", self._what, json.dumps(applied).encode())
@@ -208,7 +209,7 @@ def _refused(method: str, what: str, status: int, body: bytes) -> EaselError:
 
 
 def status_of(snapshot: Snapshot) -> GenerationJobStatus:
-    """The worker's part of a status. Complete each time: server-side apply drops what is left out."""
+    """The worker's part of a status, complete."""
     failure = snapshot.last_failure
     fields: dict[str, Any] = {
         "items": ItemCounts(
@@ -233,8 +234,8 @@ def status_of(snapshot: Snapshot) -> GenerationJobStatus:
             for stored in snapshot.artifacts
         ],
     }
-    if snapshot.spent is not None or snapshot.estimated is not None:
-        fields["cost"] = Cost(spent=snapshot.spent, estimated=snapshot.estimated, currency="USD")
+    if snapshot.spent is not None or snapshot.estimated is not None or snapshot.unpriced:
+        fields["cost"] = _cost(snapshot)
     if snapshot.backends:
         fields["backends"] = [_share(each) for each in snapshot.backends[:MAX_SHARES]]
     if snapshot.waiting is not None:
@@ -246,10 +247,15 @@ def status_of(snapshot: Snapshot) -> GenerationJobStatus:
     return GenerationJobStatus(**fields)
 
 
+def _cost(snapshot: Snapshot) -> Cost:
+    cost = Cost(spent=snapshot.spent, estimated=snapshot.estimated, currency="USD")
+    return cost.model_copy(update={"unpriced": snapshot.unpriced}) if snapshot.unpriced else cost
+
+
 def _share(share: Share) -> BackendShare:
     choice = share.choice
     return BackendShare(
-        name=choice.backend[:MAX_SHARE_NAME],
+        name=choice.backend,
         items=share.items,
         selected_reason=choice.selected_reason,
         message=_said(choice),
@@ -283,9 +289,25 @@ class StatusReporter:
 
     interval_seconds = 2.0
 
-    def __init__(self, access: JobAccess) -> None:
-        self._access = access
+    def __init__(self, access: JobAccess, earlier: GenerationJobStatus | None = None) -> None:
+        """`earlier` holds, but for the failure, where this worker knows no more than the one that wrote it."""
+        self._access, self._earlier = access, earlier
 
     def show(self, snapshot: Snapshot) -> None:
         """Writes the status once."""
-        self._access.write_status(snapshot)
+        status = status_of(snapshot)
+        self._access.write_status(status if self._earlier is None else behind(self._earlier, status))
+
+
+def behind(earlier: GenerationJobStatus, status: GenerationJobStatus) -> GenerationJobStatus:
+    """A status of a worker that ended before it knew what is there, behind that of another."""
+    if earlier.items is None:
+        return status
+    kept = {name: getattr(earlier, name) for name in OF_ITEMS if name in earlier.model_fields_set}
+    kept["items"] = earlier.items.model_copy(update={"running": 0})
+    return GenerationJobStatus(**kept, last_failure=status.last_failure)
+
+
+def was_paid(status: GenerationJobStatus) -> bool:
+    """Whether a provider was paid, or may have been."""
+    return status.cost is not None and (status.cost.spent is not None or status.cost.unpriced > 0)

@@ -7,7 +7,6 @@ import logging
 import random
 import threading
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from easel_api.errors import BadOutput, BilledBadOutput, Cancelled, EaselError
 from easel_api.offers import in_words
@@ -143,7 +142,7 @@ class Maker:
             update={"state": ItemState.SUBMITTED, "backend": call.backend, "cost": call.price}
         )
         self.submitted[item.id] = record
-        self.tally.paid(item.id, Decimal(call.price or 0))
+        self.tally.paid(item.id, call.price)
         try:
             self.ledger.write(record)
         except EaselError as error:
@@ -189,7 +188,7 @@ class Maker:
         except EaselError as error:
             raise JobFault(error) from error
         if record.cost is not None:
-            self.tally.paid(item.id, Decimal(record.cost or 0))
+            self.tally.paid(item.id, record.cost)
         self.tally.stored(StoredResult(item.id, record.seed, record.delivered, record.choice))
         _log.info("item %s: stored %d bytes (attempt %d)", item.id, record.delivered.bytes, attempt)
 

@@ -108,7 +108,7 @@ class Indexing:
             self._again(lambda: self.wallet.take(provider_of(record.backend), price, 0))
         except EaselError as error:
             return self._failed(record, known, error, None)
-        self.tally.paid(_account_of(record), price)
+        self.tally.paid(_account_of(record), in_words(price))
         self.ledger.write(_with(record, known))
         try:
             remote = self._again(lambda: indexer.begin(self._token(record), clip))
@@ -201,7 +201,7 @@ class Indexing:
         self.ledger.note(_with(record, ended))
         # What an earlier job of this name has taken for a clip of its own is not this one's to settle.
         if cost is not None and (record.insights is None or self.ledger.continues):
-            self.tally.paid(_account_of(record), cost)
+            self.tally.paid(_account_of(record), in_words(cost))
             self.wallet.settle(provider_of(record.backend), taken, cost)
         return ended
 

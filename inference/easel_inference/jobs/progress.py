@@ -65,7 +65,9 @@ class Snapshot:
     artifacts: tuple[StoredResult, ...]
     last_failure: LastFailure | None
     spent: Decimal | None = None
-    """US dollars that providers were paid; None: none was asked."""
+    """US dollars that providers were paid; None: none was, or nobody knows of any how much."""
+    unpriced: int = 0
+    """Results that were paid for, or may have been, and of which nobody knows how much."""
     estimated: Decimal | None = None
     """US dollars that the whole job will cost, by what was known when this worker began; None: nobody can tell."""
     backends: tuple[Share, ...] = ()
@@ -95,7 +97,7 @@ class Tally:
         self._started: float | None = None
         self._manifest = ""
         self._last_failure: LastFailure | None = None
-        self._paid: dict[str, Decimal] = {}
+        self._paid: dict[str, str] = {}
         self._estimated: Decimal | None = None
         self._choices: dict[str, Chosen] = {}
         """By item, the latest last."""
@@ -110,8 +112,8 @@ class Tally:
         with self._lock:
             self._choose(item, choice)
 
-    def paid(self, item: str, amount: Decimal | None) -> None:
-        """What a provider was paid for an item, or may have been; None: nothing after all."""
+    def paid(self, item: str, amount: str | None) -> None:
+        """What a provider was paid for an item, or may have been, as in the manifest: empty, nobody knows how much; None: nothing after all."""
         with self._lock:
             self._paid.pop(item, None)
             if amount is not None:
@@ -173,6 +175,7 @@ class Tally:
         with self._lock:
             first = sorted(self._stored)[:FIRST_ARTIFACTS]
             done = len(self._stored) + len(self._failed)
+            priced = [Decimal(amount) for amount in self._paid.values() if amount]
             return Snapshot(
                 total=self._total,
                 succeeded=len(self._stored),
@@ -184,7 +187,8 @@ class Tally:
                 manifest=self._manifest,
                 artifacts=tuple(self._stored[item] for item in first),
                 last_failure=self._last_failure,
-                spent=sum(self._paid.values(), Decimal(0)) if self._paid else None,
+                spent=sum(priced, Decimal(0)) if priced else None,
+                unpriced=len(self._paid) - len(priced),
                 estimated=self._estimated,
                 backends=self._shares(),
                 waiting=self._waiting(),

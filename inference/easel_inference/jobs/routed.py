@@ -74,6 +74,7 @@ class _State:
     queued_at: float = float("-inf")
     mend: EaselError | None = None
     """What a person must mend before it is of use again."""
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ class RoutedBackend:
         with self._lock:
             self._out.pop(item, None)
 
-    def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError]) -> Decision:
-        """Who makes an item that failed in some places, and is out of others for a reason that is no failure."""
+    def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError], dice: float) -> Decision:
+        """Who makes an item that failed in some places, and is out of others for a reason that is no failure; `dice` as for `routing.decide`."""
         with self._lock:
             known = {name: self._now(name, state, failures, out) for name, state in self._states.items()}
         return decide(
@@ -162,13 +163,15 @@ class RoutedBackend:
             self.fallback,
             now=time.monotonic(),
             budget_left=self.wallet.left(),
-            dice=random.random(),  # noqa: S311 - weights of a trial
+            dice=dice,
         )
 
     def _now(self, name: str, state: _State, failures: Mapping[str, EaselError], out: Mapping[str, EaselError]) -> Now:
         failure = failures[name].reason if name in failures else ""
         obstacle = _told(out[name]) if name in out else ""
-        common = Now(run_seconds=state.run_seconds, failure=failure)
+        if not obstacle and state.mend is not None and state.breaker.obstacle(time.monotonic()):
+            obstacle = str(state.mend)
+        common = Now(run_seconds=state.run_seconds, tried=state.tried, failure=failure)
         if name not in self.own:
             return replace(common, breaker=state.breaker, obstacle=obstacle)
         if self.own[name].ready():
@@ -202,7 +205,7 @@ class RoutedBackend:
         """By the chosen one; what it says of itself is remembered."""
         state = self._states[chosen.name]
         with self._lock:
-            state.breaker = state.breaker.tried(time.monotonic())
+            state.breaker, state.tried = state.breaker.tried(time.monotonic()), True
         began = time.monotonic()
         try:
             if chosen.own:
@@ -372,6 +375,7 @@ class _Attempt:
         self._left_out: dict[str, EaselError] = {}
         """Backends without money or a replica for it, by what said so: nothing failed there."""
         self._left_out_at = time.monotonic()
+        self._dice = random.random()  # noqa: S311 - weights of a trial; one that is drawn is waited for
         self._told: Chosen | None = None
         self._waited = 0.0
         """Seconds for which nobody worked."""
@@ -383,9 +387,9 @@ class _Attempt:
     def run(self) -> Result:
         while not self.ended:
             self._settled = self._backend.wallet.settled
-            decision = self._backend.decide(self._failures, self._left_out)
-            self._tell(decision)
+            decision = self._backend.decide(self._failures, self._left_out, self._dice)
             chosen = decision.chosen
+            self._tell(decision, waits=self._away(chosen) is not None)
             if chosen is None:
                 self._wait(decision)
             elif not self._awaits(chosen):
@@ -398,13 +402,14 @@ class _Attempt:
                     return result
         raise Cancelled("the job was stopped")
 
-    def _tell(self, decision: Decision) -> None:
-        """Who is to make it, and why no other, where that is not what was told last."""
-        told = Chosen(
-            backend=decision.chosen.name if decision.chosen else "",
-            selected_reason=decision.reason,
-            passed_over={**decision.skipped, **self._backend.plan.refused},
-        )
+    def _tell(self, decision: Decision, *, waits: bool) -> None:
+        """Who is to make it, and why no other, where that is not what was told last; `waits` for an own model that is away."""
+        chosen, others = decision.chosen, {**decision.skipped, **self._backend.plan.refused}
+        if chosen is None or waits:
+            away = {chosen.name: "it has no replica that serves, and is waited for"} if chosen else {}
+            told = Chosen(backend="", selected_reason="", passed_over=away | others)
+        else:
+            told = Chosen(backend=chosen.name, selected_reason=decision.reason, passed_over=others)
         if told != self._told:
             self._told = told
             self.on_event(Message(told))
@@ -542,7 +547,7 @@ class _Attempt:
         """Who would have the item after this error; None where the class lets it go nowhere, or nobody is there."""
         if error.reason not in self._backend.fallback.failures:
             return None
-        after = self._backend.decide(self._failures | {failed.name: error}, self._left_out).chosen
+        after = self._backend.decide(self._failures | {failed.name: error}, self._left_out, self._dice).chosen
         return None if after is None or after.name in (failed.name, *self._failures) else after
 
     def _away(self, after: Candidate | None) -> OwnModel | None:

@@ -30,7 +30,7 @@ from easel_inference.routing.classes import (
     fallback_of,
     request_of,
 )
-from easel_inference.routing.plan import Candidate, Plan, expected, plan
+from easel_inference.routing.plan import Candidate, Plan, expected_in_all, plan
 from easel_inference.routing.request import Resolved
 
 from .access import Api, JobAccess
@@ -81,7 +81,8 @@ def routed(
     backends = backends_of(spec, own, accounts, namespace)
     budget = budget_of(found.spec, spec)
     made = plan(request, backends, spec.policy, api.today(), allowed_by(spec.allow, budgeted=budget is not None))
-    worker.tally.expect(_expected(made, missing, worker))
+    begun = [each.cost for each in worker.ledger.records() if each.cost is not None] if worker.ledger.continues else []
+    worker.tally.expect(expected_in_all(made, missing - len(worker.outstanding), begun))
     out = {item: _outstanding(record) for item, record in worker.outstanding.items()}
     paid, looked_at = _paid_before(worker), _taken_for_insights(worker)
     clouds = {
@@ -175,12 +176,6 @@ def is_over(access: JobAccess, *, timed: bool) -> bool:
         if time.monotonic() >= until:
             return False
         threading.Event().wait(0.5)
-
-
-def _expected(made: Plan, missing: int, worker: Worker) -> Decimal | None:
-    """What the whole job costs: what earlier workers paid, and the rest by the plan."""
-    rest = expected(made, missing - len(worker.outstanding))
-    return None if rest is None else rest + (worker.tally.snapshot().spent or 0)
 
 
 def _paid_before(worker: Worker) -> dict[str, Decimal]:

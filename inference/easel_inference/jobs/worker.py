@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal
 
 from easel_api.errors import AmbiguousSubmit, Cancelled, ContentBlocked, EaselError
 from easel_api.generationjob import FailurePolicy, GenerationJobSpec
@@ -107,7 +106,10 @@ class Worker:
         kept = there | lost | self.outstanding.keys()
         self.ledger.forget(record.id for record in self.ledger.records() if record.id not in kept)
         for record in self.outstanding.values():
-            self.tally.paid(record.id, Decimal(record.cost or 0))
+            self.tally.paid(record.id, record.cost)
+        for record in recorded:
+            if record.id in lost | self.outstanding.keys() and (choice := record.choice):
+                self.tally.chosen(record.id, choice)
         self._give_up_paid(record for record in recorded if record.id in lost)
         self.ledger.flush()
         if there:
@@ -129,7 +131,7 @@ class Worker:
             failed = {"state": ItemState.FAILED, "delivered": None, "error": error.to_report()}
             self.ledger.note(record.model_copy(update=failed))
             if record.cost is not None and self.ledger.continues:
-                self.tally.paid(record.id, Decimal(record.cost or 0))
+                self.tally.paid(record.id, record.cost)
             self.tally.failed(LastFailure(error, record.id, record.attempts))
             self._item_failed(error)
 
@@ -233,9 +235,9 @@ class Worker:
         for record in records:
             self.ledger.note(record.model_copy(update={"state": ItemState.SUCCEEDED, "remote": None}))
             if record.cost is not None and self.ledger.continues:
-                self.tally.paid(record.id, Decimal(record.cost or 0))
+                self.tally.paid(record.id, record.cost)
             if record.insights is not None and self.ledger.continues:
-                self.tally.paid(keys.insights("", record.id), Decimal(record.insights.cost))
+                self.tally.paid(keys.insights("", record.id), record.insights.cost)
             if record.delivered is not None:
                 self.tally.found(StoredResult(record.id, record.seed, record.delivered, record.choice))
 

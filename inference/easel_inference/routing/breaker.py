@@ -6,8 +6,6 @@ backend that asks to slow down is well; it is left alone for as long as it says.
 
 from __future__ import annotations
 
-import functools
-import math
 from dataclasses import dataclass, replace
 
 from easel_api.errors import (
@@ -59,11 +57,11 @@ class Breaker:
     reason: str = ""
 
     def obstacle(self, now: float) -> str:
-        """Why it is left alone at this moment, in words; empty when it may be tried."""
+        """Why it is left alone at this moment, in words; empty when it may be tried. No seconds: they would be another text at each look."""
         if now < self.open_until:
-            return _rests(math.ceil(self.open_until - now), self.reason)
+            return f"rests after {self.reason}"
         if now < self.paused_until:
-            return f"asked to wait for {self.paused_until - now:.0f} s more"
+            return "asked to wait"
         if self.rests and self.probe is not None and now < self.probe + WINDOW_SECONDS:
             return f"one request tries whether it works again after {self.reason}"
         return ""
@@ -104,12 +102,6 @@ class Breaker:
             probe=None,
             reason=reason,
         )
-
-
-@functools.lru_cache(maxsize=4096)
-def _rests(seconds: int, reason: str) -> str:
-    """Thousands of items are told the same within a second: writing it for each took half the time of their decisions."""
-    return f"rests for {seconds} s more after {reason}"
 
 
 CLOSED = Breaker()

@@ -120,7 +120,6 @@ def _backends(entry: ClassBackend, own: Mapping[str, str], accounts: Accounts, n
         offer = account.offers.get(model)
         yield Backend(
             f"{provider}/{model}",
-            provider=provider,
             refusal=f"{model} {why_unknown(account.spec.family)}" if said and offer is None else "",
             region=account.spec.region or "",
             retention=keeps_of(account.spec, model).value,

@@ -24,6 +24,8 @@ class Now:
     """Until a request would begin: its queue, or until it has woken."""
     run_seconds: float | None = None
     """What a result took lately; None: nothing was measured."""
+    tried: bool = True
+    """Whether a request was ever sent there."""
     breaker: Breaker = CLOSED
     failure: str = ""
     """Reason for which this very item failed there last; empty when it did not."""
@@ -63,6 +65,8 @@ class Decision:
 
 NOWHERE = frozenset({AmbiguousSubmit.reason, Cancelled.reason})
 UNKNOWN = Now()
+UNMEASURED_SECONDS = 60.0
+"""What a result is taken to last where one is on its way, or failed, and none has ended."""
 
 
 def decide(
@@ -128,8 +132,10 @@ def _drawn(open_: Sequence[Candidate], dice: float) -> Candidate:
 
 
 def _seconds(now: Now) -> float:
-    """One that was never measured is tried only when all others are slower than a minute."""
-    return now.wait_seconds + (60.0 if now.run_seconds is None else now.run_seconds)
+    """One that nobody tried is tried, since nothing else says how fast it is; until that has ended it counts as slow."""
+    if not now.tried:
+        return now.wait_seconds
+    return now.wait_seconds + (UNMEASURED_SECONDS if now.run_seconds is None else now.run_seconds)
 
 
 def _obstacle(candidate: Candidate, state: Now, fallback: Fallback, now: float, budget_left: Decimal | None) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 
 from easel_api.generationclass import Policy
 from easel_api.offers import Offer, State
@@ -15,12 +15,14 @@ from .capability import Unfit, fit
 from .price import CENT_OF_A_CENT, estimate
 from .request import Request, Resolved
 
+MOST_MONEY = Decimal(10**6)
+"""Less than this a field of money holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """What the platform lets a request go to; None allows all."""
 
-    providers: frozenset[str] | None = None
     regions: frozenset[str] | None = None
     retention: frozenset[str] | None = None
     """Names of what a provider may keep."""
@@ -36,7 +38,6 @@ class Backend:
     name: str
     """`studio`, or `bedrock-west/stability.stable-image-core-v1:1`."""
     own: bool = False
-    provider: str = ""
     region: str = ""
     retention: str = ""
     offer: Offer | None = None
@@ -110,12 +111,25 @@ def expected(made: Plan, items: int) -> Decimal | None:
             return None
         price = made.candidates[0].price
         return None if price is None else price * items
-    total, amount = sum(each.weight for each in drawn), Decimal(0)
+    amount = Decimal(0)
     for each in drawn:
         if each.price is None:
             return None
-        amount += each.price * items * Decimal(each.weight / total)
-    return amount.quantize(CENT_OF_A_CENT, rounding=ROUND_UP)
+        amount += each.price * Decimal(each.weight)
+    total = sum((Decimal(each.weight) for each in drawn), Decimal(0))
+    return (amount * items / total).quantize(CENT_OF_A_CENT)
+
+
+def expected_in_all(made: Plan, left: int, paid: Iterable[str]) -> Decimal | None:
+    """US dollars for a job of which so much was paid, as in a manifest, and so many items are left.
+
+    None: nobody can tell, or it is more than a field of money holds.
+    """
+    known, rest = list(paid), expected(made, left) if left else Decimal(0)
+    if rest is None or "" in known:
+        return None
+    total = sum(map(Decimal, known), rest)
+    return total if total < MOST_MONEY else None
 
 
 def _weighed(candidates: list[tuple[Backend, Candidate]]) -> list[tuple[Backend, Candidate]]:
@@ -172,12 +186,8 @@ def _unpriced(backend: Backend, allowed: Allowed) -> str:
 
 def _outside(backend: Backend, allowed: Allowed) -> str:
     """By the class's fields: `allow.regions` and `allow.keeps`."""
-    for name, value, those in (
-        ("provider", backend.provider, allowed.providers),
-        ("region", backend.region, allowed.regions),
-    ):
-        if those is not None and value not in those:
-            return f"the class allows no {name} {value or 'that is not known'}"
+    if allowed.regions is not None and backend.region not in allowed.regions:
+        return f"the class allows no region {backend.region or 'that is not known'}"
     if allowed.retention is not None and backend.retention not in allowed.retention:
         return f"the class allows no provider that keeps {backend.retention}"
     return ""

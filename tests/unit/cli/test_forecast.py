@@ -86,7 +86,7 @@ def test_an_own_model_that_comes_first_is_waited_for_once_the_budget_is_spent() 
 
 def test_of_what_is_drawn_the_budget_is_judged_by_the_cheapest_and_the_dearest() -> None:
     ultra, core = cloud("ultra", "0.14", 10), cloud("core", "0.04", 90)
-    assert "Items are drawn by weight: west/ultra 10, west/core 90.\n" in said(ultra, core)
+    assert "Items are drawn by weight: west/ultra 10, west/core 90. All of them cost $" in said(ultra, core)
     assert "$0.56 is enough, whoever makes them" in said(ultra, core, budget="0.56")
     assert "is enough only when the cheaper ones make most of them" in said(ultra, core, budget="0.55")
     assert "is enough for 2 of 4 at most" in said(ultra, core, budget="0.10")
@@ -101,7 +101,7 @@ def test_of_what_is_drawn_the_budget_is_judged_by_the_cheapest_and_the_dearest()
         (Fallback(when=[When.GPU_UNAVAILABLE]), "passed over while no replica of it serves."),
         (
             Fallback(when=[When.GPU_UNAVAILABLE, When.WAKE_TIME_ABOVE], wake_seconds=30),
-            "passed over while no replica of it serves 30 s after the job began.",
+            "passed over while no replica of it serves 30 s after the job's worker began.",
         ),
         (
             Fallback(when=[When.GPU_UNAVAILABLE, When.QUEUE_WAIT_ABOVE], queue_wait_seconds=60),

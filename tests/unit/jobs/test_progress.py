@@ -15,7 +15,7 @@ from easel_api.errors import BackendFault, EaselError
 from easel_api.generationjob import GenerationJobStatus
 from easel_inference.artifacts.manifest import Delivered
 from easel_inference.generation import Chosen
-from easel_inference.jobs.access import status_of
+from easel_inference.jobs.access import behind, status_of, was_paid
 from easel_inference.jobs.progress import LastFailure, Snapshot, StoredResult, Tally
 from easel_inference.jobs.report import ReportLoop
 
@@ -103,12 +103,45 @@ def test_what_an_item_waits_for_is_told_while_nobody_may_make_it() -> None:
     assert status_of(tally.snapshot()).waiting_for == "", "it is not under way"
 
 
+def test_what_nobody_knows_the_price_of_is_counted_and_is_not_nothing() -> None:
+    tally = Tally(3, 4, Clock())
+    tally.paid("0000", "")
+    assert status_of(tally.snapshot()).to_manifest()["cost"] == {"unpriced": 1, "currency": "USD"}
+    tally.paid("0001", "0.04")
+    tally.paid("0002", "")
+    tally.paid("0002", None)
+    shown = status_of(tally.snapshot())
+    assert shown.to_manifest()["cost"] == {"spent": "0.04", "unpriced": 1, "currency": "USD"}
+    assert was_paid(shown)
+    assert not was_paid(status_of(Tally(3, 4, Clock()).snapshot()))
+
+
+def test_a_worker_that_ends_before_it_knows_what_is_there_takes_back_nothing_but_the_failure() -> None:
+    first, second = Tally(3, 4, Clock()), Tally(3, 4, Clock())
+    first.started("0001")
+    first.stored(replace(result(0), choice=chosen("west/core")))
+    first.paid("0000", "0.04")
+    earlier = status_of(first.snapshot())
+    second.broke(BackendFault("the bucket is away"))
+    told = behind(earlier, status_of(second.snapshot())).to_manifest()
+    assert told == earlier.to_manifest() | {
+        "items": {"total": 3, "succeeded": 1, "failed": 0, "running": 0},
+        "lastFailure": told["lastFailure"],
+    }
+    assert told["lastFailure"]["reason"] == "BackendFault"
+    assert behind(GenerationJobStatus(), earlier) == earlier, "nobody told anything before"
+
+
 def test_a_status_holds_no_more_than_its_schema_allows() -> None:
     tally = Tally(100, 4, Clock())
     for number in range(100):
-        tally.chosen(f"{number:04d}", chosen(f"{'w' * 400}-{number}"[-330:], a="x" * 2000))
-    told = status_of(tally.snapshot()).to_manifest()["backends"]
-    assert len(told) == 32
+        tally.chosen(f"{number:04d}", chosen(f"west/{'w' * 300}-{number}", a="x" * 2000))
+    tally.started("0100")
+    tally.chosen("0100", chosen("", "", a="x" * 2000))
+    status = status_of(tally.snapshot()).to_manifest()
+    told = status["backends"]
+    assert len({each["name"] for each in told}) == 32
+    assert len(status["waitingFor"]) == 1024
     assert len(told[0]["message"]) == 1024
     assert told[0]["message"].endswith("…")
 

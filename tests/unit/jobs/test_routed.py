@@ -134,6 +134,7 @@ def scene(
     per_minute: int | None = None,
     another: Purse | None = None,
     no_client: EaselError | None = None,
+    weight: float = 0.0,
 ) -> Scene:
     def client() -> Scripted:
         if no_client is not None:
@@ -142,8 +143,10 @@ def scene(
 
     clouds = {"west/core": Cloud("west", client, at_once, per_minute)}
     own, cloud, purse = Scripted("studio"), Scripted("west/core"), purse or Purse()
-    candidates = [Candidate("studio", own=True, resolved=Resolved(), price=Decimal(0))] if with_own else []
-    candidates.append(Candidate("west/core", own=False, resolved=Resolved(), price=CENTS))
+    candidates = (
+        [Candidate("studio", own=True, resolved=Resolved(), price=Decimal(0), weight=weight)] if with_own else []
+    )
+    candidates.append(Candidate("west/core", own=False, resolved=Resolved(), price=CENTS, weight=weight))
     if another is not None:
         candidates.append(Candidate("east/core", own=False, resolved=Resolved(), price=CENTS))
         clouds["east/core"] = Cloud("east", client, at_once, None)
@@ -207,7 +210,39 @@ def test_a_wait_that_changes_nothing_is_told_once() -> None:
     began = time.monotonic()
     found = scene(Fallback(), ready=lambda: time.monotonic() > began + 1)
     assert found.make() == "studio"
-    assert len(found.told) == 1
+    away = Chosen(
+        backend="", selected_reason="", passed_over={"studio": "it has no replica that serves, and is waited for"}
+    )
+    assert found.told == [away, Chosen(backend="studio", selected_reason="Ordered")]
+    rests = scene(Fallback(), with_own=False)
+    rests.cloud.then = [Throttled("slow", retry_after=2.5)]
+    rests.make()
+    assert [(each.backend, each.passed_over) for each in rests.told] == [
+        ("west/core", {}), ("", {"west/core": "asked to wait"}), ("west/core", {}),
+    ]  # fmt: skip
+
+
+def test_an_item_that_is_drawn_for_an_own_model_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.1, *[0.9] * 1000])
+    monkeypatch.setattr("random.random", lambda: next(draws))
+    began = time.monotonic()
+    found = scene(Fallback(), weight=1.0, ready=lambda: time.monotonic() > began + 1)
+    assert found.make("0000") == "studio"
+    assert found.make("0001") == "west/core"
+
+
+def test_the_fastest_is_found_by_trying_each_once() -> None:
+    found = scene(Fallback(), policy=Policy.FASTEST)
+    found.own.seconds, found.cloud.seconds = 0.5, 0.0
+    assert [found.make(str(number)) for number in range(5)] == ["studio", *["west/core"] * 4]
+
+
+def test_what_a_person_must_mend_is_told_of_each_item_that_goes_elsewhere() -> None:
+    found = scene(Fallback(failures=ANYTHING | {"AuthConfig"}), with_own=False, another=Purse())
+    found.cloud.then = [AuthConfig("the Secret's key API_KEY is missing", where="spec.credentials.secretRef")]
+    assert [found.make(str(number)) for number in range(2)] == ["east/core"] * 2
+    assert found.told[1].passed_over == {"west/core": "this item failed there: AuthConfig"}
+    assert "spec.credentials.secretRef: the Secret's key API_KEY is missing" in found.told[2].passed_over["west/core"]
 
 
 def test_a_spent_budget_leaves_the_own_model_which_is_waited_for() -> None:
@@ -296,7 +331,7 @@ def test_what_a_person_has_mended_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(AuthConfig):
         found.make()
     until = time.monotonic() + 30
-    while found.backend.decide({}, {}).chosen is None:
+    while found.backend.decide({}, {}, 0.0).chosen is None:
         assert time.monotonic() < until
     assert found.make() == "west/core"
     with pytest.raises(BudgetSpent):
@@ -400,7 +435,7 @@ def test_an_item_that_other_jobs_leave_no_turn_for_goes_elsewhere(monkeypatch: p
     )
     assert found.make() == "studio"
     assert found.cloud.calls == 0
-    assert found.backend.decide({}, {}).chosen.name == "studio"  # type: ignore[union-attr] # found.make() had it, too
+    assert found.backend.decide({}, {}, 0.0).chosen.name == "studio"  # type: ignore[union-attr] # found.make() had it, too
 
 
 def test_an_item_that_nobody_else_may_have_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

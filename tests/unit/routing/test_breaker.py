@@ -20,7 +20,7 @@ def broken(times: int = THRESHOLD, now: float = 100.0) -> Breaker:
 
 def test_faults_in_a_row_open_it_and_a_success_between_does_not() -> None:
     assert broken(THRESHOLD - 1).obstacle(100.0) == ""
-    assert broken().obstacle(100.0) == "rests for 30 s more after Transient"
+    assert (broken().obstacle(100.0), broken().open_until) == ("rests after Transient", 130.0)
     assert broken(THRESHOLD - 1).succeeded(100.0).failed("Transient", 100.0).obstacle(100.0) == ""
 
 
@@ -45,7 +45,7 @@ def test_what_a_person_must_mend_opens_it_at_once_and_for_long(reason: str) -> N
 
 def test_a_backend_that_asks_to_wait_is_waited_for_and_is_well() -> None:
     breaker = Breaker().failed("Throttled", 100.0, retry_after=17)
-    assert breaker.obstacle(100.0) == "asked to wait for 17 s more"
+    assert (breaker.obstacle(100.0), breaker.paused_until) == ("asked to wait", 117.0)
     assert breaker.obstacle(117.0) == ""
     assert (breaker.faults, breaker.rests) == ((), 0)
     assert breaker.failed("Throttled", 101.0, retry_after=1).obstacle(110.0), "the longer wait stays"
@@ -59,7 +59,7 @@ def test_behind_a_rest_one_request_tries_and_the_next_rest_is_longer() -> None:
     assert trying.obstacle(131.0) == "one request tries whether it works again after Transient"
     assert trying.obstacle(191.0) == "", "the one that tried was lost"
     again = trying.failed("Transient", 135.0)
-    assert again.obstacle(135.0) == "rests for 60 s more after Transient"
+    assert (again.obstacle(135.0), again.open_until) == ("rests after Transient", 195.0)
     assert trying.succeeded(135.0) == Breaker()
     assert trying.failed("Cancelled", 135.0).obstacle(135.0) == "", "it says nothing, and another one tries"
     assert trying.failed("AmbiguousSubmit", 135.0).obstacle(135.0), "nobody answered"
@@ -70,7 +70,7 @@ def test_what_was_sent_before_a_rest_says_nothing_of_it() -> None:
     breaker = broken()
     for _ in range(12):
         breaker = breaker.failed("Transient", 101.0)
-    assert breaker.obstacle(101.0) == "rests for 29 s more after Transient"
+    assert (breaker.obstacle(101.0), breaker.open_until) == ("rests after Transient", 130.0)
     assert breaker.succeeded(101.0).obstacle(101.0), "a late success ends no rest"
     assert breaker.failed("AuthConfig", 101.0).obstacle(600.0), "what a person must mend lengthens it"
 

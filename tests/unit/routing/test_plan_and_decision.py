@@ -13,7 +13,7 @@ from routing_views import TODAY, cloud, own, request
 
 from easel_inference.routing.breaker import Breaker
 from easel_inference.routing.decision import Decision, Fallback, Now, decide
-from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, expected, plan
+from easel_inference.routing.plan import Allowed, Backend, Plan, Policy, expected, expected_in_all, plan
 
 RETIRED = [{"event": "Retired", "day": "2026-10-23", "source": "a page", "checkedAt": "2026-11-23"}]
 REST = Breaker(open_until=130.0, rests=1, reason="Transient")
@@ -42,7 +42,6 @@ def chosen(made: Plan, known: dict[str, Now] | None = None, fallback: Fallback =
             "the class allows no region us-east-1",
         ),
         (cloud("a"), {"regions": frozenset({"eu-central-1"})}, "the class allows no region that is not known"),
-        (cloud("a"), {"providers": frozenset({"b"})}, "the class allows no provider a"),
         (
             cloud("a", retention="Limited"),
             {"retention": frozenset({"Nothing"})},
@@ -51,7 +50,7 @@ def chosen(made: Plan, known: dict[str, Now] | None = None, fallback: Fallback =
         (cloud("a", None), {}, "its price is unknown, and the class allows none that is"),
         (cloud("a", tasks=["upscale"]), {}, "task: does upscale"),
         (cloud("a", lifecycle=RETIRED, successor="n"), {}, "m is no longer served; n follows it"),
-        (Backend("a", provider="a"), {}, "neither the Provider nor the catalogue has such an offer"),
+        (Backend("a"), {}, "neither the Provider nor the catalogue has such an offer"),
         (cloud("a", regions=["us-west-2"], region="us-east-1"), {}, "m is served in us-west-2"),
         (own(unfit="it lacks the LoRA ink"), {}, "it lacks the LoRA ink"),
     ],
@@ -176,6 +175,16 @@ def test_the_fastest_is_the_one_that_is_done_first_own_models_among_them() -> No
     )
 
 
+def test_each_is_tried_once_before_any_is_called_the_fastest() -> None:
+    made = planned(cloud("a"), cloud("b"), own(), policy=Policy.FASTEST)
+    known = {"a": Now(run_seconds=9), "b": Now(tried=False), "studio": Now(tried=False, wait_seconds=5)}
+    assert chosen(made, known).chosen == made.candidates[1]
+    known["b"] = Now()  # it is under way
+    assert chosen(made, known).chosen == made.candidates[2], "its queue is shorter than the other's work"
+    known["studio"] = Now()
+    assert chosen(made, known).chosen == made.candidates[0]
+
+
 def test_weights_share_the_items_among_those_that_can() -> None:
     made = planned(cloud("a", weight=1.0), cloud("b", weight=3.0), cloud("c"))
     drawn = [chosen(made, dice=number / 100).chosen for number in range(100)]
@@ -212,6 +221,7 @@ def test_why_it_is_this_one_is_said_in_a_word(
         ([cloud("a", "0.10"), cloud("b", "0.04")], Policy.CHEAPEST, "0.4000"),
         ([own(), cloud("a", "0.10")], Policy.ORDERED, "0"),
         ([cloud("a", "0.10", weight=3.0), cloud("b", "0.02", weight=1.0), cloud("c", "9")], Policy.ORDERED, "0.8000"),
+        ([cloud("a", weight=1.0), cloud("b", weight=9.0)], Policy.ORDERED, "0.4000"),
         ([cloud("a", "0.10"), cloud("b", "0.04")], Policy.FASTEST, None),
         ([cloud("a", "0.10")], Policy.FASTEST, "1.0000"),
         ([cloud("a", None), cloud("b", "0.04")], Policy.ORDERED, None),
@@ -224,6 +234,24 @@ def test_what_ten_items_cost_is_told_where_anybody_can_tell(
 ) -> None:
     made = planned(*backends, policy=policy, unknown_price=True)
     assert expected(made, 10) == (None if amount is None else Decimal(amount))
+
+
+@pytest.mark.parametrize(
+    ("left", "paid", "amount"),
+    [
+        (10, ["0.04", "1"], "1.44"),
+        (0, ["0.04"], "0.04"),
+        (0, [], "0"),
+        (10, [""], None),
+        (10, ["999999"], "999999.4"),
+        (10, ["999999.7"], None),
+    ],
+)
+def test_a_job_costs_what_was_paid_and_the_rest(left: int, paid: list[str], amount: str | None) -> None:
+    made = planned(cloud("a", "0.04"))
+    assert expected_in_all(made, left, paid) == (None if amount is None else Decimal(amount))
+    nobody = planned()
+    assert expected_in_all(nobody, left, paid) == (Decimal(amount) if amount and not left else None)
 
 
 BACKENDS = st.lists(

@@ -29,7 +29,7 @@ def request(**changes: Any) -> Request:
 def cloud(name: str, amount: str | None = "0.04", **changes: Any) -> Backend:
     prices = [price(amount)] if amount is not None else []
     more = {key: changes.pop(key) for key in ("region", "retention", "quality", "weight") if key in changes}
-    return Backend(name=name, provider=name, offer=offer(**({"prices": prices} | changes)), **more)
+    return Backend(name=name, offer=offer(**({"prices": prices} | changes)), **more)
 
 
 def own(name: str = "studio", **changes: Any) -> Backend:
