@@ -28,7 +28,7 @@ from easel_api.offers import WireFamily
 from easel_api.tasks import TAKES, Task
 from easel_inference.artifacts.directory import DirectoryStore
 from easel_inference.backends import polled
-from easel_inference.jobs import attempts, purses
+from easel_inference.jobs import attempts, purses, routes
 from easel_inference.jobs.access import JobAccess
 
 pytestmark = MARKS
@@ -186,6 +186,7 @@ def test_a_fault_of_the_surroundings_ends_no_job_with_calls_that_are_out(
             (DirectoryStore, "get"),
             (DirectoryStore, "get"),
             (JobAccess, "read"),
+            (routes, "read_provider"),
             (purses, "read_provider"),
         ):
             with monkeypatch.context() as patched:
