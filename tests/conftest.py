@@ -50,7 +50,9 @@ def pytest_configure() -> None:
     def end(*_: object) -> None:
         # Both may come: a terminal's to all at once, and then that of the shell. The second would end the ending.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(
+                number, lambda *_: None
+            )  # a program that is started then knows nothing of it, as it would of SIG_IGN
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -46,8 +46,8 @@ def forecast(made: Plan, items: int, budget: Decimal | None, spec: GenerationCla
         said += [_drawn(drawn, taking_part, amount), *_money_of_any(taking_part, items, budget)]
     elif made.policy is Policy.FASTEST and taking_part[1:]:
         said += [
-            "Each of them makes one item first, and then the one that is done first by measurement all others; "
-            "nothing is measured before the job runs.",
+            "Each of them is tried with one item; the one that is done first by measurement makes those that begin behind that. "
+            "Nothing is measured before the job runs.",
             *_money_of_any(taking_part, items, budget),
         ]
     else:

@@ -58,17 +58,17 @@ def _run(settings: Settings, stop: threading.Event) -> Outcome:
     with _kept_for_the_next(lambda: routed):
         found = access.read()
     with _kept_for_the_next(lambda: was_paid(found.status)):
-        try:
-            worker = _worker(found, settings, stop)
-            missing = worker.claim()
-        except Cancelled:
-            raise
-        except EaselError as error:
-            early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
-            early.broke(error)
-            with ReportLoop(StatusReporter(access, found.status), early.snapshot):
+        # Until it is known what is there, what an earlier worker said of it holds, and why that one ended does not.
+        early = Tally(found.spec.item_count(), found.spec.parameters.steps, time.monotonic)
+        with ReportLoop(StatusReporter(access, found.status), early.snapshot):
+            try:
+                worker = _worker(found, settings, stop)
+                missing = worker.claim()
+            except Cancelled:
                 raise
-        # Not before: until it knows what is there, what an earlier worker said of it holds.
+            except EaselError as error:
+                early.broke(error)
+                raise
         with ReportLoop(StatusReporter(access), worker.tally.snapshot), _kept_for_the_next(lambda: worker.calls_out):
             return _made(worker, missing, found, api, settings, stop)
 

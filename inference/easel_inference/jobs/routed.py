@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
 """How long an attempt waits in all for Providers that rest or ask to slow down, and for each turn to call one; nobody works meanwhile."""
+NOT_TRIED = frozenset({Throttled.reason, BudgetSpent.reason, CapacityQueued.reason})
+"""Errors behind which nobody knows how fast a backend is, and another item may try it."""
 LOOK_AGAIN_SECONDS = 1.0
 WAKES_SECONDS = 0.25
 """Between two looks at an own model that is about to come."""
@@ -94,7 +96,8 @@ class Outstanding:
 
     backend: str
     handle: str
-    price: Decimal
+    price: Decimal | None
+    """None: nobody knows."""
     settled: bool = False
     """It ended with a result, which is paid for and lies at the provider alone."""
 
@@ -155,22 +158,35 @@ class RoutedBackend:
 
     def decide(self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError], dice: float) -> Decision:
         """Who makes an item that failed in some places, and is out of others for a reason that is no failure; `dice` as for `routing.decide`."""
+        left = self.wallet.left()
         with self._lock:
-            known = {name: self._now(name, state, failures, out) for name, state in self._states.items()}
-        return decide(
-            self.plan,
-            known,
-            self.fallback,
-            now=time.monotonic(),
-            budget_left=self.wallet.left(),
-            dice=dice,
-        )
+            return self._decided(failures, out, dice, left)
+
+    def begin(self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError], dice: float) -> Decision:
+        """The same for an item that goes there at once: of many threads one alone is the first to try a backend."""
+        left = self.wallet.left()
+        with self._lock:
+            decision = self._decided(failures, out, dice, left)
+            if decision.chosen is not None and self.away(decision.chosen) is None:
+                self._states[decision.chosen.name].tried = True
+            return decision
+
+    def _decided(
+        self, failures: Mapping[str, EaselError], out: Mapping[str, EaselError], dice: float, left: Decimal | None
+    ) -> Decision:
+        known = {name: self._now(name, state, failures, out) for name, state in self._states.items()}
+        return decide(self.plan, known, self.fallback, now=time.monotonic(), budget_left=left, dice=dice)
+
+    def away(self, chosen: Candidate | None) -> OwnModel | None:
+        """It, if it is an own model without a replica."""
+        own = self.own[chosen.name] if chosen is not None and chosen.own else None
+        return None if own is None or own.ready() else own
 
     def _now(self, name: str, state: _State, failures: Mapping[str, EaselError], out: Mapping[str, EaselError]) -> Now:
         failure = failures[name].reason if name in failures else ""
         obstacle = _told(out[name]) if name in out else ""
-        if not obstacle and state.mend is not None and state.breaker.obstacle(time.monotonic()):
-            obstacle = str(state.mend)
+        if not obstacle and name not in self.own:
+            obstacle = _to_mend(state)
         common = Now(run_seconds=state.run_seconds, tried=state.tried, failure=failure)
         if name not in self.own:
             return replace(common, breaker=state.breaker, obstacle=obstacle)
@@ -205,7 +221,7 @@ class RoutedBackend:
         """By the chosen one; what it says of itself is remembered."""
         state = self._states[chosen.name]
         with self._lock:
-            state.breaker, state.tried = state.breaker.tried(time.monotonic()), True
+            state.breaker = state.breaker.tried(time.monotonic())
         began = time.monotonic()
         try:
             if chosen.own:
@@ -217,6 +233,7 @@ class RoutedBackend:
         except (LedgerAway, NoTurn):  # they say nothing of the backend
             with self._lock:
                 state.breaker = replace(state.breaker, probe=None)
+                state.tried = state.run_seconds is not None
             raise
         except EaselError as error:
             wait = error.retry_after if isinstance(error, Throttled) else None
@@ -225,6 +242,8 @@ class RoutedBackend:
                 state.breaker = state.breaker.failed(error.reason, time.monotonic(), wait)
                 if error.reason in AT_ONCE:
                     state.mend = error
+                if error.reason in NOT_TRIED:
+                    state.tried = state.run_seconds is not None
             self._tell(chosen, state.breaker)
             raise
         now, queued = time.monotonic(), result.finished.timings.queued
@@ -318,7 +337,7 @@ class RoutedBackend:
             return self._paid(replace(chosen, price=call.price), replace(result, billed=None))
         result = self.wallet.called(
             self.clouds[call.backend].provider,
-            call.price,
+            NONE if call.price is None else call.price,
             lambda: client.resume(call.handle, attempt.request, attempt.on_event, attempt.stop),
             attempt.on_event,
         )
@@ -348,6 +367,15 @@ class RoutedBackend:
 def _told(error: EaselError) -> str:
     """Why a backend is left out, in the words of a manifest: of money with the window that is spent."""
     return str(error) if isinstance(error, BudgetSpent) else error.what
+
+
+def _to_mend(state: _State) -> str:
+    """What a person must mend there, while it rests for that; without what was found, which is for the job's own failure."""
+    breaker, mend = state.breaker, state.mend
+    if mend is None or breaker.reason not in AT_ONCE or time.monotonic() >= breaker.open_until:
+        return ""
+    text = f"{mend.where}: {mend.what}" if mend.where else mend.what
+    return f"{text}. {mend.fix}" if mend.fix else text
 
 
 def _rest_of(breaker: Breaker, now: float) -> float:
@@ -387,12 +415,15 @@ class _Attempt:
     def run(self) -> Result:
         while not self.ended:
             self._settled = self._backend.wallet.settled
-            decision = self._backend.decide(self._failures, self._left_out, self._dice)
+            decision = self._backend.begin(self._failures, self._left_out, self._dice)
             chosen = decision.chosen
-            self._tell(decision, waits=self._away(chosen) is not None)
+            away = self._backend.away(chosen)
+            self._tell(decision, waits=away is not None)
             if chosen is None:
                 self._wait(decision)
-            elif not self._awaits(chosen):
+            elif away is not None:
+                self._await_own()
+            else:
                 began = time.monotonic()
                 try:
                     result = self._backend.make(chosen, self)
@@ -455,17 +486,14 @@ class _Attempt:
         self.stop.wait(min(seconds, LOOK_AGAIN_SECONDS))
         self._waited += time.monotonic() - began
 
-    def _awaits(self, chosen: Candidate) -> bool:
-        """Waits a moment for an own model that has no replica, however long it takes; whether it did.
+    def _await_own(self) -> None:
+        """Waits a moment for an own model that has no replica, however long it takes.
 
         Meanwhile a Provider may be of use again: it has rested, or has money for a new day.
         """
-        if not chosen.own or self._backend.own[chosen.name].ready():
-            return False
         if time.monotonic() - self._left_out_at >= FORGET_SECONDS:
             self._forget()
         self.stop.wait(WAKES_SECONDS if self._backend.wakes() else LOOK_AGAIN_SECONDS)
-        return True
 
     def _wait(self, decision: Decision) -> None:
         """Until a Provider that rests may be tried again, or a call under way has left some of its money; raises when there is none."""
@@ -501,6 +529,7 @@ class _Attempt:
 
     def _leave_out(self, chosen: Candidate, error: EaselError) -> None:
         self._left_out[chosen.name] = error
+        self._dice = random.random()  # noqa: S311 - among the others
         self._left_out_at = time.monotonic()
 
     def _failed(self, chosen: Candidate, error: EaselError, seconds: float) -> None:
@@ -530,8 +559,9 @@ class _Attempt:
                 self._tries_again_or_leaves(chosen, error)
 
     def _tries_again_or_leaves(self, chosen: Candidate, error: EaselError) -> None:
+        self._dice = random.random()  # noqa: S311 - among the others
         after = self._next(error, chosen)
-        if error.retryable and not self._late and (own := self._away(after)) is not None:
+        if error.retryable and not self._late and (own := self._backend.away(after)) is not None:
             # The Provider may be well the next time, and the own model there: the item goes to whoever can make it first.
             self._tries += 1
             until = time.monotonic() + min(2.0 ** (self._tries - 1), LONGEST_PAUSE_SECONDS)
@@ -550,15 +580,10 @@ class _Attempt:
         after = self._backend.decide(self._failures | {failed.name: error}, self._left_out, self._dice).chosen
         return None if after is None or after.name in (failed.name, *self._failures) else after
 
-    def _away(self, after: Candidate | None) -> OwnModel | None:
-        """It, if it is an own model without a replica."""
-        own = self._backend.own[after.name] if after is not None and after.own else None
-        return None if own is None or own.ready() else own
-
     def _goes_on(self, error: EaselError, failed: Candidate, after: Candidate | None) -> bool:
         """Whether another backend may have the item; an own model that is away is none for what may be tried again where it was."""
         if after is not None:
-            return not error.retryable or self._away(after) is None
+            return not error.retryable or self._backend.away(after) is None
         may_leave = error.reason in self._backend.fallback.failures
         return may_leave and self._backend.rest(self._out | {failed.name}) is not None
 

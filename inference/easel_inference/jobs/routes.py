@@ -38,7 +38,7 @@ from .insights import Indexing, is_looked_at
 from .purses import ProviderName, Purse, read_provider
 from .routed import Cloud, Outstanding, OwnModel, RoutedBackend
 from .settings import Settings
-from .wallet import Wallet, provider_of
+from .wallet import NONE, Wallet, provider_of
 from .worker import Worker
 
 SAYS_SECONDS = 5.0
@@ -97,8 +97,9 @@ def routed(
         }
         for purse in purses.values():
             stack.enter_context(purse)
-        known = (*(call.price for call in out.values() if not call.settled), *paid.values(), *looked_at.values())
-        wallet = Wallet(budget, sum(known, Decimal(0)), purses, sum(not call.settled for call in out.values()))
+        open_ = [call.price or NONE for call in out.values() if not call.settled]
+        known = (*open_, *paid.values(), *looked_at.values())
+        wallet = Wallet(budget, sum(known, Decimal(0)), purses, len(open_))
         backend = RoutedBackend(
             plan=made,
             fallback=fallback_of(spec),
@@ -147,7 +148,7 @@ def _providers(api: Api, namespace: str, spec: GenerationClassSpec) -> dict[str,
 
 def _outstanding(record: ManifestItem) -> Outstanding:
     settled = record.state is ItemState.STORING
-    return Outstanding(record.backend, record.remote or "", Decimal(record.cost or 0), settled)
+    return Outstanding(record.backend, record.remote or "", Decimal(record.cost) if record.cost else None, settled)
 
 
 def _candidates(out: Iterable[Outstanding], providers: Mapping[str, Provider]) -> Iterator[Candidate]:
@@ -202,7 +203,7 @@ def _taken_for_insights(worker: Worker) -> dict[str, Decimal]:
 
 
 def _taken(name: str, out: Iterable[Outstanding], looked_at: Mapping[str, Decimal]) -> Decimal:
-    calls = (call.price for call in out if provider_of(call.backend) == name and not call.settled)
+    calls = (call.price or NONE for call in out if provider_of(call.backend) == name and not call.settled)
     return sum(calls, looked_at.get(name, Decimal(0)))
 
 

@@ -133,7 +133,7 @@ def _drawn(open_: Sequence[Candidate], dice: float) -> Candidate:
 
 def _seconds(now: Now) -> float:
     """One that nobody tried is tried, since nothing else says how fast it is; until that has ended it counts as slow."""
-    if not now.tried:
+    if not now.tried and now.ready:
         return now.wait_seconds
     return now.wait_seconds + (UNMEASURED_SECONDS if now.run_seconds is None else now.run_seconds)
 

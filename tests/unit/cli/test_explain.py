@@ -154,7 +154,7 @@ def test_weights_and_measurement_say_who_makes_what_and_no_order(explained: Expl
     assert f"Items are drawn by weight: studio-mini 90, {CORE} 5, {ULTRA} 5." in said
     assert "makes all" not in said
     _, said = explained(a_class(tmp_path, BACKENDS, policy="Fastest"), MODEL)
-    assert "and then the one that is done first by measurement all others; nothing is measured before" in said
+    assert "the one that is done first by measurement makes those that begin behind that." in said
     assert "makes all" not in said
 
 

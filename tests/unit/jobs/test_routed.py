@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pytest
@@ -235,6 +235,56 @@ def test_the_fastest_is_found_by_trying_each_once() -> None:
     found = scene(Fallback(), policy=Policy.FASTEST)
     found.own.seconds, found.cloud.seconds = 0.5, 0.0
     assert [found.make(str(number)) for number in range(5)] == ["studio", *["west/core"] * 4]
+
+
+def test_of_many_threads_one_is_the_first_to_try_a_backend() -> None:
+    found = scene(Fallback(), policy=Policy.FASTEST)
+    found.own.works.clear()
+    found.cloud.works.clear()
+    with ThreadPoolExecutor(16) as pool:
+        ends = [pool.submit(found.make, str(number)) for number in range(16)]
+        until = time.monotonic() + 30
+        while (
+            found.own.calls + found.cloud.calls < 9
+        ):  # of which eight are a Provider's at most, and one is the own model's
+            assert time.monotonic() < until
+            threading.Event().wait(0.01)
+        assert found.cloud.calls == 1, "the own model comes first in the class"
+        found.own.works.set()
+        found.cloud.works.set()
+    assert {end.result() for end in ends} == {"studio", "west/core"}
+
+
+def test_a_backend_that_was_not_reached_is_not_a_slow_one() -> None:
+    found = scene(Fallback(), policy=Policy.FASTEST)
+    found.own.seconds = 0.3
+    assert found.make("0") == "studio"
+    found.cloud.then = [Throttled("slow", retry_after=1.0)]
+    assert [found.make(str(number)) for number in (1, 2)] == ["studio"] * 2
+    until = time.monotonic() + 30
+    while (found.backend.decide({}, {}, 0.0).chosen or found.backend.plan.candidates[0]).own:
+        assert time.monotonic() < until
+    assert found.make("3") == "west/core"
+
+
+def test_an_item_that_failed_somewhere_is_drawn_anew_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.1, 0.9, 0.1])
+    monkeypatch.setattr("random.random", lambda: next(draws))
+    found = scene(Fallback(failures=ANYTHING), weight=1.0, another=Purse())
+    found.backend.plan = replace(
+        found.backend.plan, candidates=tuple(replace(each, weight=1.0) for each in found.backend.plan.candidates)
+    )
+    found.own.then = [Transient("lost")]
+    found.make()
+    assert [each.backend for each in found.told] == ["studio", "east/core"]
+
+
+def test_a_call_of_an_earlier_worker_whose_price_nobody_knows_costs_what_nobody_knows() -> None:
+    found = scene(Fallback(), outstanding={"0000": Outstanding("west/core", "handle", None)})
+    request = REQUEST.model_copy(update={"id": "0000"})
+    result = found.backend.generate(request, Inputs(), found.heard.append, found.stop)
+    assert result.paid is not None
+    assert result.paid.price is None
 
 
 def test_what_a_person_must_mend_is_told_of_each_item_that_goes_elsewhere() -> None:

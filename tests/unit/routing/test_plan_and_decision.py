@@ -181,6 +181,8 @@ def test_each_is_tried_once_before_any_is_called_the_fastest() -> None:
     assert chosen(made, known).chosen == made.candidates[1]
     known["b"] = Now()  # it is under way
     assert chosen(made, known).chosen == made.candidates[2], "its queue is shorter than the other's work"
+    known["studio"] = Now(ready=False, tried=False)  # nothing can be sent there, so that nothing is learnt by waiting
+    assert chosen(made, known).chosen == made.candidates[0]
     known["studio"] = Now()
     assert chosen(made, known).chosen == made.candidates[0]
 
