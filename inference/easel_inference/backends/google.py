@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
@@ -21,6 +22,7 @@ from typing import Any
 from easel_api.errors import (
     AuthConfig,
     BadOutput,
+    Cancelled,
     ContentBlocked,
     EaselError,
     InvalidInput,
@@ -32,11 +34,12 @@ from easel_api.offers import MILLIONTH, Unit, WireFamily
 from easel_api.tasks import Task
 from easel_inference.artifacts.headers import read_header
 from easel_inference.catalog.merging import offer_of
+from easel_inference.generation import Accepted, Message
 from easel_inference.routing.price import CURRENCY, MILLION, estimate
 from easel_inference.routing.request import Request
 
 from . import rest
-from .base import Renewed, Setup, certificate_untrusted
+from .base import OnEvent, Renewed, Setup, certificate_untrusted
 from .cloud_storage import Bucket, bucket
 from .connections import trusting
 from .rest import Answer, Rest
@@ -183,6 +186,20 @@ def _untold(error: Exception) -> EaselError:
         found=type(error).__name__,
         fix="Check the service account's key, or the worker's identity on GKE",
     )
+
+
+def called(
+    account: GoogleAccount, path: str, body: Mapping[str, Any], model: str, on_event: OnEvent, stop: threading.Event
+) -> tuple[Answer, float]:
+    """Makes a call whose answer is the result; the answer, whatever its status, and when the call began, by the monotonic clock.
+
+    One that was sent cannot be stopped: it is waited for, since it is paid for. `Cancelled` when it was stopped before.
+    """
+    if stop.is_set():
+        raise Cancelled("stopped on request")
+    on_event(Message(Accepted()))
+    began = time.monotonic()
+    return account.api.post(path, body, model), began
 
 
 def refused(answer: Answer, model: str) -> EaselError:

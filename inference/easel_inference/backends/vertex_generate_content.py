@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from easel_api.errors import BilledBadOutput, Cancelled, Unsupported
+from easel_api.errors import BilledBadOutput, Unsupported
 from easel_api.tasks import Task
-from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
+from easel_inference.generation import GenerationRequest, Inputs
 from easel_inference.routing.request import Resolved
 
 from . import google
@@ -55,12 +55,8 @@ class VertexGenerateContent:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
         check_format(request)
         body = asked(request, inputs, self._resolved)
-        if stop.is_set():
-            raise Cancelled("stopped on request")
-        on_event(Message(Accepted()))
-        began = time.monotonic()
         path = f"/v1/{self._account.place}/publishers/google/models/{self._model}:generateContent"
-        answer = self._account.api.post(path, body, self._model)
+        answer, began = google.called(self._account, path, body, self._model, on_event, stop)
         if answer.status != 200:
             raise google.refused(answer, self._model)
         made = read(answer.json(), self._model)

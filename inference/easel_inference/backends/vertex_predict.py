@@ -12,8 +12,8 @@ import threading
 import time
 from urllib.parse import quote
 
-from easel_api.errors import BilledBadOutput, Cancelled, EaselError, Unsupported
-from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
+from easel_api.errors import BilledBadOutput, EaselError, Unsupported
+from easel_inference.generation import GenerationRequest, Inputs
 
 from . import custom_models, google, vertex_try_on
 from .base import Backend, OnEvent, Result, Setup
@@ -44,11 +44,7 @@ class VertexPredict:
         size = len(json.dumps(body))
         if size > self._largest:
             raise Unsupported("the inputs are too large for the endpoint", where="spec.inputs", found=f"{size} bytes")
-        if stop.is_set():
-            raise Cancelled("stopped on request")
-        on_event(Message(Accepted()))
-        began = time.monotonic()
-        answer = self._account.api.post(self._path, body, self._model)
+        answer, began = google.called(self._account, self._path, body, self._model, on_event, stop)
         if answer.status != 200:
             raise _refused(answer, self._model)
         return delivered(

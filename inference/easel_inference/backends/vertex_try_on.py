@@ -21,9 +21,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from easel_api.errors import BilledBadOutput, Cancelled, Unsupported
+from easel_api.errors import BilledBadOutput, Unsupported
 from easel_api.tasks import Task
-from easel_inference.generation import Accepted, GenerationRequest, Inputs, Message
+from easel_inference.generation import GenerationRequest, Inputs
 from easel_inference.routing.request import Resolved
 
 from . import google
@@ -57,11 +57,7 @@ class VertexTryOn:
         """Makes one item; see `Backend`. A call that was sent cannot be stopped: it is waited for, since it is paid for."""
         check_format(request)
         body = asked(request, inputs, self._resolved)
-        if stop.is_set():
-            raise Cancelled("stopped on request")
-        on_event(Message(Accepted()))
-        began = time.monotonic()
-        answer = self._account.api.post(self._path, body, MODEL)
+        answer, began = google.called(self._account, self._path, body, MODEL, on_event, stop)
         if answer.status != 200:
             raise google.refused(answer, MODEL)
         return delivered(

@@ -27,7 +27,7 @@ from moto.core.parse import RestJSONParser
 from moto.core.serialize import RestJSONSerializer
 
 from easel_emulators.account_bucket import NAME, AccountBucket, account_bucket
-from easel_emulators.base import Draw, Emulator, Ends, Row, Subject, drawn, spoiled
+from easel_emulators.base import USUAL, Draw, Emulator, Ends, Row, Subject, drawn, spoiled
 from easel_emulators.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Fault, signed
 from easel_emulators.outstanding import ELSEWHERE
 from easel_emulators.serving import Handling, served
@@ -311,20 +311,8 @@ SUBJECTS = (
             "team/sdxl": Row("text-to-image", {"width": 256, "height": 256}),
         },
         ends={
-            "throttled": Ends(),
-            "unavailable": Ends("Transient", 0),
-            "internal": Ends("Transient", 0),
-            "denied": Ends("AuthConfig", 0),
-            "retired": Ends("ModelRetired", 0),
-            "invalid": Ends("InvalidInput", 0),
+            **{word: each for word, each in USUAL.items() if word != "asks to wait"},
             "blocked as 200": Ends("ContentBlocked"),
-            "reset": Ends("AmbiguousSubmit"),
-            "gateway": Ends("AmbiguousSubmit"),
-            "slow": Ends(),
-            "empty": Ends("BilledBadOutput"),
-            "cut": Ends("BilledBadOutput"),
-            "words": Ends("BilledBadOutput"),
-            "huge": Ends("BilledBadOutput"),
             "failed": Ends("BackendFault", 0),
             "blocked late": Ends("ContentBlocked", 0),
             "elsewhere": Ends("BilledBadOutput"),
